@@ -1,0 +1,96 @@
+"""The operations that a decoder is made of, as one protocol with an implementation for each kind of device.
+
+A model family writes its forward pass once, against ``Ops``. ``TorchOps`` runs it eagerly with plain PyTorch on any
+device and in any dtype (it is the reference that every other kernel is compared with, in float64); the CPU kernels
+record it once into a program that is replayed for each step without Python (kernels/cpu/program.py).
+So a forward pass must not depend on the values in a step, and reads its sizes from nowhere but its arguments.
+
+Values that flow between operations are opaque to the family: ``Hidden`` (the residual stream, float32 [T, H]),
+``Activation`` (what a matrix product reads: [T, K] in the compute dtype, or int8 with a scale per token), ``Projection``
+(what a matrix product gives, float32 [T, N]). Weights are prepared once by the ops that will read them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+# What flows is the implementation's own: a tensor for TorchOps, a buffer's address for a recorded program.
+Hidden = Any
+Activation = Any
+Projection = Any
+PreparedLinear = Any
+PreparedTable = Any
+PreparedVector = Any
+
+
+class Precision(enum.StrEnum):
+    """How the matrix products are computed; the residual stream is float32 in all of them.
+
+    FLOAT32: float32 weights and activations. BFLOAT16: bfloat16 weights and activations, float32 accumulation.
+    INT8: int8 weights (symmetric, one scale per output channel) times int8 activations (symmetric, one scale per
+    token, computed on the fly), exact int32 accumulation, float32 result.
+    """
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+class Ops(Protocol):
+    """One device's implementation. R, T, S as in ``Step``; H hidden size, D head dim."""
+
+    precision: Precision
+
+    def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> PreparedLinear:
+        """Weights [N_i, K] of any float dtype, joined along N, in the layout and dtype that ``linear`` reads.
+
+        Reads the parts one after the other, so the peak is the result and one part. ``biases`` [N_i], if any.
+        """
+        ...
+
+    def prepare_table(self, weight: Tensor) -> PreparedTable:
+        """An embedding table [V, H], kept in bfloat16 (float32 for FLOAT32)."""
+        ...
+
+    def prepare_vector(self, weight: Tensor) -> PreparedVector:
+        """A norm's weight [K], kept in float32."""
+        ...
+
+    def embedding(self, table: PreparedTable) -> Hidden:
+        """The step's tokens embedded: [T, H]."""
+        ...
+
+    def rms_norm(self, x: Hidden, weight: PreparedVector, eps: float) -> Activation:
+        """x / sqrt(mean(x^2) + eps) * weight, rounded to what ``linear`` reads."""
+        ...
+
+    def linear(self, a: Activation, weight: PreparedLinear) -> Projection:
+        """a @ weight.T + bias, [T, N] float32."""
+        ...
+
+    def linear_add(self, residual: Hidden, a: Activation, weight: PreparedLinear) -> Hidden:
+        """residual + (a @ weight.T + bias), in place; returns the residual."""
+        ...
+
+    def attention(
+        self, qkv: Projection, layer: int, q_norm: PreparedVector | None, k_norm: PreparedVector | None
+    ) -> Activation:
+        """Rotary embedding, KV-cache store and causal paged attention with grouped heads.
+
+        ``qkv`` is [T, (Hq + 2 Hkv) * D]: queries, keys, values. ``q_norm`` and ``k_norm`` [D] are RMS norms of each
+        head before the rotation (Qwen3). The rotation is that of Hugging Face's Llama (halves, not pairs).
+        Gives [T, Hq * D]. Geometry, rotation table and cache are those the ops were made with.
+        """
+        ...
+
+    def silu_mul(self, gate_up: Projection) -> Activation:
+        """silu(gate) * up of [T, 2 I], gate first; gives [T, I]."""
+        ...
+
+    def logit_rows(self, x: Hidden) -> Hidden:
+        """The rows of x whose logits are wanted: [R, H]."""
+        ...

@@ -1,0 +1,79 @@
+"""Settings: frozen, one struct per concern, loaded once from defaults, a YAML file, the environment and the command line."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where and for whom the server listens. Times are in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    grace_period: float = 30.0
+    header_timeout: float = 15.0
+    keep_alive: float = 65.0
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one request may ask for. Going over is a 400 that names the parameter (413 for the body)."""
+
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_json_depth: int = 64
+    max_messages: int = 2048
+    max_prompts: int = 64
+    max_n: int = 16
+    max_stop: int = 16
+    max_stop_length: int = 256
+    max_stop_token_ids: int = 64
+    max_logit_bias: int = 1024
+    max_top_logprobs: int = 20
+    max_tools: int = 128
+    max_schema_bytes: int = 64 * 1024
+    max_choices: int = 4096
+    constraint_compile_seconds: float = 5.0
+    max_waiting: int = 1024
+    max_metadata: int = 16
+
+
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model and how the native engine runs it. None means: decided from the model and the machine."""
+
+    model: str = "smollm2-135m-instruct"
+    served_model_name: tuple[str, ...] = ()
+    dtype: str = "auto"
+    device: str = "auto"
+    max_model_len: int | None = None
+    kv_cache_memory: int | None = None
+    block_size: int = 16
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 512
+    enable_prefix_caching: bool = True
+    enforce_eager: bool = False
+    compile: bool = False
+    threads: int | None = None
+    seed: int = 0
+    chat_template: str | None = None
+    tool_call_parser: str | None = None
+    generation_config: str = "auto"
+    stall_seconds: float = 30.0
+    start_timeout: float = 600.0
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
+
+    level: str = "info"
+    format: str = "json"
+    prompts: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the server reads at its start."""
+
+    http: HttpSettings = msgspec.field(default_factory=HttpSettings)
+    limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
+    engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    log: LogSettings = msgspec.field(default_factory=LogSettings)

@@ -1,0 +1,81 @@
+"""The one protocol that everything which answers requests implements: engines, and engines around engines."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pennyweight.server.types import Event, Prompt, Request
+
+
+class HealthState(enum.StrEnum):
+    """Where an engine is in its life. Only READY takes requests."""
+
+    LOADING = "loading"
+    READY = "ready"
+    STALLED = "stalled"
+    RESTARTING = "restarting"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """An engine's state and, in a sentence, why."""
+
+    state: HealthState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine's model can do. Known once the engine is ready.
+
+    ``tool_format`` names how the model writes tool calls (hermes, llama3, mistral); ``template_kwargs`` are the names
+    that its chat template reads; ``has_chat_template`` is false for base models. ``created`` is the weights' time in Unix seconds.
+    """
+
+    model: str
+    engine: str
+    fingerprint: str
+    max_model_len: int
+    vocab_size: int
+    tool_format: str
+    has_chat_template: bool = True
+    template_kwargs: frozenset[str] = frozenset()
+    created: int = 0
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Turns one request into a stream of events. All methods are safe to call concurrently from one event loop."""
+
+    def generate(self, request: Request) -> AsyncGenerator[Event]:
+        """Yield ``Started``, then deltas, then ``Finished``.
+
+        Closing the generator cancels the work and frees what it held. Raises PennyweightError; before ``Started`` when
+        the request is refused, later when the engine fails under it.
+        """
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What the model can do. Raises ModelLoading before the engine was ready for the first time."""
+        ...
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        """The token ids that ``generate`` would start from."""
+        ...
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        """The text of token ids, special tokens included. Raises InvalidRequest for ids outside the vocabulary."""
+        ...
+
+    def health(self) -> Health:
+        """The engine's state now; never blocks."""
+        ...
+
+    async def aclose(self) -> None:
+        """End the engine and free what it holds; requests under way end with ShuttingDown."""
+        ...

@@ -1,0 +1,88 @@
+"""A sequence: one choice of one request on its way through the engine's process."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .grammar import Matcher
+
+
+class SequenceStatus(enum.Enum):
+    WAITING = enum.auto()
+    RUNNING = enum.auto()
+    FINISHED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChoice:
+    """How the sampler chooses this sequence's tokens; every default has been filled in.
+
+    ``seed`` is the sequence's own 64-bit seed; the generator's counter is the position of the token to be chosen, so a
+    choice depends on nothing else. ``stop_token_ids`` end the sequence and hold the model's ends of sequence (unless
+    ignore_eos); ``suppress`` are the ids that min_tokens forbids until that many tokens have been chosen.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    seed: int = 0
+    min_tokens: int = 0
+    suppress: tuple[int, ...] = ()
+    stop_token_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether the sampler must know which tokens came before."""
+        return self.presence_penalty != 0.0 or self.frequency_penalty != 0.0 or self.repetition_penalty != 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens, progress and KV blocks of one sequence. Owned by the engine's step loop; no other thread touches it.
+
+    ``tokens`` is int32 [capacity]: prompt and output; the first ``num_tokens`` are valid, the first ``num_computed`` of
+    them have their keys and values in the blocks of ``block_table``. Preemption sets ``num_computed`` and the table back.
+    ``row`` is the model runner's persistent batch row while the sequence runs, else -1.
+    """
+
+    request_id: int
+    index: int
+    tokens: NDArray[np.int32]
+    num_prompt: int
+    max_tokens: int
+    choice: TokenChoice
+    priority: int = 0
+    arrival: float = 0.0
+    matcher: Matcher | None = None
+    status: SequenceStatus = SequenceStatus.WAITING
+    num_tokens: int = 0
+    num_computed: int = 0
+    num_cached: int = 0
+    block_table: list[int] = field(default_factory=list)
+    row: int = -1
+    leader: Sequence | None = None
+
+    def __post_init__(self) -> None:
+        self.num_tokens = self.num_prompt
+
+    @property
+    def num_output(self) -> int:
+        return self.num_tokens - self.num_prompt
+
+    def append(self, token_id: int) -> None:
+        """Add a chosen token; its key and value are computed in the next step."""
+        self.tokens[self.num_tokens] = token_id
+        self.num_tokens += 1

@@ -1,0 +1,214 @@
+"""The engine-neutral vocabulary: what is asked of an engine and what comes back.
+
+Nothing here knows JSON, HTTP or any particular engine, and nothing here imports from this project.
+All types are frozen: a wrapper that wants a different request makes a new one with ``dataclasses.replace``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+class FinishReason(enum.StrEnum):
+    """Why a choice ended: an end token or stop string, or the token limit."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call of a tool in an assistant's message; ``arguments`` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation; content parts have been joined to one text."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function offered to the model; ``parameters`` is a JSON Schema."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPrompt:
+    """A conversation, to be rendered with the chat template of the engine's own model."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPrompt:
+    """A plain text, tokenised with the special tokens that the model's tokenizer adds by itself."""
+
+    text: str
+    add_special_tokens: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensPrompt:
+    """Token ids, taken as they are."""
+
+    token_ids: tuple[int, ...]
+
+
+Prompt = ChatPrompt | TextPrompt | TokensPrompt
+
+
+class ConstraintKind(enum.StrEnum):
+    """What the text of a constrained answer must match."""
+
+    JSON_OBJECT = "json_object"
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    CHOICE = "choice"
+    GRAMMAR = "grammar"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A structured output: ``value`` is JSON Schema text, a regex, a JSON list of choices, or a Lark grammar.
+
+    ``value`` is empty for JSON_OBJECT. ``param`` is the request's parameter that asked for it, for error messages.
+    """
+
+    kind: ConstraintKind
+    value: str = ""
+    param: str = "response_format"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to choose tokens. ``None`` means: the model's generation_config.json, else the neutral value.
+
+    ``top_k`` 0 means off. ``logprobs`` is the number of alternatives beside the chosen token (0 to 20), None for no
+    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1.
+    """
+
+    n: int = 1
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
+
+    ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    """
+
+    id: str
+    model: str
+    prompt: Prompt
+    sampling: SamplingParams
+    priority: int = 0
+    arrival: float = 0.0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopLogprob:
+    """One alternative at a position: its token id, text, raw bytes and natural-log probability."""
+
+    token_id: int
+    token: str
+    bytes: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob(TopLogprob):
+    """A chosen (or prompt) token with its alternatives, most probable first."""
+
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of a request: ``cached_tokens`` of the prompt came from the prefix cache."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first event of every answer, sent when the engine has taken the request up.
+
+    ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
+    """
+
+    request_id: str
+    model: str
+    fingerprint: str
+    prompt_token_ids: tuple[int, ...] = ()
+    prompt_text: str = ""
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """New text of choice ``index``. Exactly one delta of each choice has a ``finish_reason``, its last.
+
+    ``text`` may be empty while bytes of a character or of a possible stop string are held back; ``token_ids`` and
+    ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
+    token id that ended it, None for the model's own end of sequence.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last event of every whole answer, after the last delta of every choice."""
+
+    usage: Usage
+
+
+Event = Started | Delta | Finished
