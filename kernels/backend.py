@@ -1,0 +1,43 @@
+"""A device's kernels as the model runner drives them: prepare weights, allocate, capture once, run each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from .geometry import Geometry, KVCache
+from .ops import Ops, Projection
+from .step import Step
+
+# A model's whole forward pass: from the step's tokens to the logits of the step's logit rows.
+Forward = Callable[[Ops], Projection]
+
+
+class Backend(Protocol):
+    """Made by ``select_backend``; used by one thread.
+
+    The order is: ``ops.prepare_*`` for every weight, ``allocate`` (which knows what memory is left), ``capture``, ``run``.
+    """
+
+    ops: Ops
+    device: torch.device
+    kv_dtype: torch.dtype
+    cache: KVCache
+
+    def allocate(self, geometry: Geometry) -> None:
+        """Make the KV cache and every buffer that a step needs."""
+        ...
+
+    def capture(self, forward: Forward) -> None:
+        """Take the model's forward pass; record it where the device's kernels are recorded."""
+        ...
+
+    def run(self, step: Step) -> torch.Tensor:
+        """The logits, float32 [R, V], on the device; valid until the next ``run``."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """What the numerics depend on (kernel names, instruction set, tiles, threads' influence), for the fingerprint."""
+        ...
