@@ -55,10 +55,12 @@ class Sequence:
 
     ``tokens`` is int32 [capacity]: prompt and output; the first ``num_tokens`` are valid, the first ``num_computed`` of
     them have their keys and values in the blocks of ``block_table``. Preemption sets ``num_computed`` and the table back.
-    ``row`` is the model runner's persistent batch row while the sequence runs, else -1.
+    ``block_hashes`` are the prefix cache's keys of its full blocks, as far as they were needed.
+    ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
+    the same request: the others wait for its prompt, which they then find in the prefix cache.
     """
 
-    request_id: int
+    request_id: str
     index: int
     tokens: NDArray[np.int32]
     num_prompt: int
@@ -72,11 +74,17 @@ class Sequence:
     num_computed: int = 0
     num_cached: int = 0
     block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
     row: int = -1
     leader: Sequence | None = None
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt
+
+    @property
+    def is_prefilled(self) -> bool:
+        """Whether everything but the newest token has its keys and values."""
+        return self.num_computed >= self.num_tokens - 1
 
     @property
     def num_output(self) -> int:

@@ -1,0 +1,174 @@
+"""One answer on its way out: what the engine's process chose, made into events of text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from pennyweight.server.errors import EngineFailed, InvalidRequest, PennyweightError
+from pennyweight.server.types import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Request,
+    Started,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+
+from .detokenizer import Detokenizer
+from .messages import Logprobs, Progress
+from .tokenizer import Tokenizer
+
+
+@dataclass(slots=True)
+class _Choice:
+    detokenizer: Detokenizer
+    is_done: bool = False
+
+
+class Answer:
+    """Detokenises one request's choices and hands the events to the one who waits for them.
+
+    ``advance`` runs in the thread that reads from the engine's process, so that detokenising does not hold up the event
+    loop; ``deliver``, ``fail`` and ``next_events`` belong to the event loop. Each event is made once, by one thread.
+    """
+
+    def __init__(
+        self, request: Request, token_ids: list[int], tokenizer: Tokenizer, *, fingerprint: str, prompt_text: str
+    ) -> None:
+        sampling = request.sampling
+        self.request = request
+        self._tokenizer = tokenizer
+        self._token_ids = token_ids
+        self._fingerprint = fingerprint
+        self._prompt_text = prompt_text
+        self._num_completion = 0
+        self._num_cached: int | None = None
+        self._choices = [
+            _Choice(
+                Detokenizer(
+                    tokenizer,
+                    stop=sampling.stop,
+                    include_stop_str_in_output=sampling.include_stop_str_in_output,
+                    skip_special_tokens=sampling.skip_special_tokens,
+                    min_tokens=sampling.min_tokens,
+                )
+            )
+            for _ in range(sampling.n)
+        ]
+        self._events: deque[Event] = deque()
+        self._error: PennyweightError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every choice has ended."""
+        return all(choice.is_done for choice in self._choices)
+
+    def advance(self, progress: Progress) -> tuple[list[Event | PennyweightError], bool]:
+        """The events of what a step added, and whether the engine must be told to drop the choice (a stop string)."""
+        events: list[Event | PennyweightError] = []
+        choice = self._choices[progress.index]
+        if choice.is_done:
+            return events, False  # the engine was a step ahead of a stop string
+        if progress.error is not None:
+            choice.is_done = True
+            return [self._error_of(progress)], False
+        if self._num_cached is None:
+            self._num_cached = progress.cached_tokens
+            events.append(self._started(progress))
+        delta = self._delta(choice, progress)
+        choice.is_done = delta.finish_reason is not None
+        events.append(delta)
+        if self.is_finished:
+            usage = Usage(
+                prompt_tokens=len(self._token_ids),
+                completion_tokens=self._num_completion,
+                cached_tokens=self._num_cached,
+            )
+            events.append(Finished(usage=usage))
+        return events, choice.is_done and progress.finish_reason is None
+
+    def deliver(self, events: list[Event | PennyweightError]) -> None:
+        """Hand events to the waiting side; an error is raised there after what came before it."""
+        for event in events:
+            if isinstance(event, PennyweightError):
+                self._error = event
+            else:
+                self._events.append(event)
+        self._changed.set()
+
+    def fail(self, error: PennyweightError) -> None:
+        """End the answer with an error."""
+        self.deliver([error])
+
+    async def next_events(self) -> list[Event]:
+        """Everything that has come since the last call, at least one event. Raises what the answer failed with."""
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _started(self, progress: Progress) -> Started:
+        prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+        if self.request.sampling.prompt_logprobs is not None:
+            prompt_logprobs = (None, *(self._logprob(one) for one in progress.prompt_logprobs))
+        return Started(
+            request_id=self.request.id,
+            model=self.request.model,
+            fingerprint=self._fingerprint,
+            prompt_token_ids=tuple(self._token_ids),
+            prompt_text=self._prompt_text,
+            prompt_logprobs=prompt_logprobs,
+        )
+
+    def _delta(self, choice: _Choice, progress: Progress) -> Delta:
+        self._num_completion += len(progress.token_ids)
+        ended_by_token = progress.stop_token_id is not None
+        visible = progress.token_ids[:-1] if ended_by_token else progress.token_ids
+        text, stop_string = choice.detokenizer.push(visible)
+        finish_reason = FinishReason.STOP if stop_string is not None else progress.finish_reason
+        if finish_reason is not None and stop_string is None:
+            text += choice.detokenizer.flush()
+        stop_reason: str | int | None = stop_string
+        if stop_string is None and progress.stop_token_id in self.request.sampling.stop_token_ids:
+            stop_reason = progress.stop_token_id
+        return Delta(
+            index=progress.index,
+            text=text,
+            token_ids=tuple(progress.token_ids),
+            logprobs=tuple(self._logprob(one) for one in progress.logprobs[: len(visible)]),
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+        )
+
+    def _logprob(self, found: Logprobs) -> TokenLogprob:
+        one = self._top(found.token_id, found.logprob)
+        return TokenLogprob(
+            token_id=one.token_id,
+            token=one.token,
+            bytes=one.bytes,
+            logprob=one.logprob,
+            top=tuple(map(self._top, found.top_ids, found.top_logprobs)),
+        )
+
+    def _top(self, token_id: int, logprob: float) -> TopLogprob:
+        return TopLogprob(
+            token_id=token_id,
+            token=self._tokenizer.token_text(token_id),
+            bytes=self._tokenizer.token_bytes(token_id),
+            logprob=logprob,
+        )
+
+    def _error_of(self, progress: Progress) -> PennyweightError:
+        if progress.param is not None:
+            return InvalidRequest(progress.error or "", param=progress.param)
+        return EngineFailed(progress.error or "The engine could not go on with this request.")

@@ -1,0 +1,121 @@
+"""What the server's process and an engine's process say to each other: MessagePack frames over a socket pair.
+
+Each frame is a 4-byte little-endian length and that many bytes. Structs are encoded as arrays with a tag.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from pennyweight.server.types import Constraint, FinishReason
+
+from .sequence import TokenChoice
+
+HEADER = struct.Struct("<I")
+
+
+class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only=True):
+    """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed."""
+
+    request_id: str
+    prompt: bytes
+    choice: TokenChoice
+    seeds: tuple[int, ...]
+    max_tokens: int
+    priority: int
+    arrival: float
+    constraint: Constraint | None = None
+
+
+class Abort(msgspec.Struct, frozen=True, array_like=True, tag="abort"):
+    """Drop a request, or one choice of it, and free what it holds."""
+
+    request_id: str
+    index: int | None = None
+
+
+class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
+    """How far the weights have been loaded, in bytes."""
+
+    done: int
+    total: int
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
+    """The model is loaded and takes requests."""
+
+    max_model_len: int
+    vocab_size: int
+    num_blocks: int
+    block_size: int
+    fingerprint: dict[str, str]
+    details: dict[str, str]
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """The model can't be loaded; starting again would not help."""
+
+    message: str
+
+
+class Logprobs(msgspec.Struct, frozen=True, array_like=True):
+    """Logprobs at one position: of the token that stands there, and of the most probable ones."""
+
+    token_id: int
+    logprob: float
+    top_ids: list[int]
+    top_logprobs: list[float]
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """What a step added to one choice.
+
+    ``cached_tokens`` and ``prompt_logprobs`` come with the request's first. ``error`` ends the choice, and says whether
+    the request or the engine is at fault.
+    """
+
+    request_id: str
+    index: int
+    token_ids: list[int]
+    logprobs: list[Logprobs] = []
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    cached_tokens: int = 0
+    prompt_logprobs: list[Logprobs] = []
+    error: str | None = None
+    param: str | None = None
+
+
+class Stats(msgspec.Struct, frozen=True, array_like=True):
+    """The engine's state after a step; counters run from its start. Queue times are those since the last report."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage: float = 0.0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+    preemptions: int = 0
+    queue_seconds: list[float] = []
+
+
+class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):
+    """Everything that a step brought, or an empty sign of life."""
+
+    items: list[Progress]
+    stats: Stats
+
+
+ToEngine = Submit | Abort
+FromEngine = Loading | Ready | Failed | Outputs
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode
+decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
+
+
+def frame(message: ToEngine | FromEngine) -> bytes:
+    """A message as it goes over the socket."""
+    body = encode(message)
+    return HEADER.pack(len(body)) + body

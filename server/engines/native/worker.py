@@ -1,0 +1,143 @@
+"""The engine's process: loads the model, then steps while there is work. Started by the supervisor, one for each model."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from pennyweight.server.config import EngineSettings
+from pennyweight.server.errors import ModelError
+
+from .engine import NativeEngineCore
+from .messages import HEADER, Abort, Failed, FromEngine, Loading, Outputs, Ready, Submit, decode_to_engine, frame
+
+PR_SET_PDEATHSIG = 1
+SIGN_OF_LIFE_SECONDS = 0.5
+
+
+class Connection:
+    """The engine's end of the socket pair. EOF means that the server has gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = bytearray()
+
+    def send(self, message: FromEngine) -> None:
+        """Blocks while the server does not read."""
+        self._socket.sendall(frame(message))
+
+    def receive(self, timeout: float) -> list[Submit | Abort]:
+        """What has arrived within ``timeout`` seconds. Raises EOFError when the server's end is closed."""
+        messages: list[Submit | Abort] = []
+        while select.select([self._socket], [], [], 0 if messages else timeout)[0]:
+            received = self._socket.recv(1 << 20)
+            if not received:
+                raise EOFError
+            self._buffer += received
+            messages += self._take_frames()
+            timeout = 0
+        return messages
+
+    def _take_frames(self) -> list[Submit | Abort]:
+        messages = []
+        start = 0
+        while len(self._buffer) - start >= HEADER.size:
+            (length,) = HEADER.unpack_from(self._buffer, start)
+            end = start + HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            messages.append(decode_to_engine(self._buffer[start + HEADER.size : end]))
+            start = end
+        del self._buffer[:start]
+        return messages
+
+
+def _load(connection: Connection, path: Path, settings: EngineSettings) -> NativeEngineCore:
+    # These bring torch in: only here, so that a bad message or a missing directory is told before.
+    from .generation_defaults import load_generation_defaults
+    from .grammar import GrammarCompiler
+    from .model_runner import ModelRunner
+    from .tokenizer import load_tokenizer
+
+    told = 0.0
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal told
+        if done == total or time.monotonic() - told > SIGN_OF_LIFE_SECONDS:
+            told = time.monotonic()
+            connection.send(Loading(done, total))
+
+    runner = ModelRunner(path, settings, on_progress=on_progress)
+    compiler = GrammarCompiler(
+        lambda: load_tokenizer(path).to_json(), runner.vocab_size, load_generation_defaults(path).eos_token_ids
+    )
+    core = NativeEngineCore(runner, compiler, settings)
+    connection.send(
+        Ready(
+            max_model_len=runner.max_model_len,
+            vocab_size=runner.vocab_size,
+            num_blocks=runner.num_blocks,
+            block_size=runner.block_size,
+            fingerprint=runner.fingerprint(),
+            details={
+                "dtype": str(runner.precision),
+                "device": str(runner.device),
+                "kv_cache_tokens": str(runner.num_blocks * runner.block_size),
+            },
+        )
+    )
+    return core
+
+
+def _step_loop(connection: Connection, core: NativeEngineCore) -> None:
+    told = time.monotonic()
+    while True:
+        patience = 0.0 if core.has_work else SIGN_OF_LIFE_SECONDS
+        for message in connection.receive(0.002 if core.is_compiling else patience):
+            if isinstance(message, Submit):
+                core.submit(message)
+            else:
+                core.abort(message.request_id, message.index)
+        progress = core.step()
+        now = time.monotonic()
+        if progress or now - told > SIGN_OF_LIFE_SECONDS:
+            told = now
+            connection.send(Outputs(progress, core.stats()))
+
+
+def main() -> None:
+    """``python -m pennyweight.server.engines.native.worker FD JSON``, with ``{"path": ..., "settings": {...}}``."""
+    # Die with the server even when it is killed; Ctrl-C in a terminal is the server's to handle.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(socket.socket(fileno=int(sys.argv[1])))
+    arguments = json.loads(sys.argv[2])
+    settings = msgspec.convert(arguments["settings"], EngineSettings)
+    try:
+        core = _load(connection, Path(arguments["path"]), settings)
+    except ModelError as error:
+        connection.send(Failed(str(error)))
+        return
+    # What was made while loading lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        _step_loop(connection, core)
+    except (EOFError, ConnectionError):
+        core.close()
+        # Nobody is left to answer; a grammar still compiling must not hold the process.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Keeps an engine's child process alive: starts it, reads from it, notices its death or hang, starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .base import Health, HealthState
+
+FIRST_BACKOFF_SECONDS = 0.25
+LAST_BACKOFF_SECONDS = 30.0
+WATCH_SECONDS = 0.25
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How long a child may take, in seconds: to become ready, and without a sign of life while it has work."""
+
+    start_timeout: float = 600.0
+    stall_seconds: float = 30.0
+
+
+class _Child:
+    """One run of the process, with a thread that reads its frames and one that writes to it."""
+
+    def __init__(self, command: Sequence[str], on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [*command[:-1], str(theirs.fileno()), command[-1]],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._socket = ours
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.started = self.last_frame = time.monotonic()
+        self.is_ready = False
+        self._threads = [
+            threading.Thread(target=self._read, args=(on_frame, on_end), name="engine-reader", daemon=True),
+            threading.Thread(target=self._write, name="engine-writer", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, frame: bytes) -> None:
+        self._outgoing.put(frame)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> str:
+        """Wait for the end of the process (which must be dying) and of the threads; returns how it ended."""
+        self._outgoing.put(None)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        code = self.process.wait()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+        return f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def _read(self, on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        try:
+            with self._socket.makefile("rb", buffering=1 << 20) as stream:
+                while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
+                    (length,) = _LENGTH.unpack(header)
+                    body = stream.read(length)
+                    if len(body) < length:
+                        break
+                    self.last_frame = time.monotonic()
+                    on_frame(body)
+        except OSError:
+            pass  # a reset is an end like any other
+        finally:
+            on_end()
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):
+            while (frame := self._outgoing.get()) is not None:
+                self._socket.sendall(frame)
+
+
+class Supervisor:
+    """Runs ``command`` as long as it is wanted. Frames are a 4-byte little-endian length and a body.
+
+    The command is run with the number of its socket put before its last argument. ``on_frame`` is called for each
+    frame in a thread of the child's; it calls ``mark_ready`` or ``mark_failed`` when the child says so. ``on_down`` is called
+    on the event loop each time a child has ended, with the reason in words; ``is_busy`` tells whether work is under way.
+
+    A child that ends after it was ready is started again after FIRST_BACKOFF_SECONDS; one that ends before, after twice as
+    long each time, up to LAST_BACKOFF_SECONDS. All methods but the two marks belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        watch: Watch,
+        on_frame: Callable[[bytes], None],
+        on_down: Callable[[str], None],
+        is_busy: Callable[[], bool],
+    ) -> None:
+        self._command = command
+        self._watch = watch
+        self._on_frame = on_frame
+        self._on_down = on_down
+        self._is_busy = is_busy
+        self._child: _Child | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._health = Health(state=HealthState.LOADING, detail="not started")
+        self.restarts = -1
+
+    @property
+    def health(self) -> Health:
+        child = self._child
+        if self._health.state is HealthState.READY and child is not None and self._silence(child) > 0:
+            return Health(state=HealthState.STALLED, detail=f"no sign of life for {self._silence(child):.0f} s")
+        return self._health
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, while there is one."""
+        return self._child.process.pid if self._child is not None else None
+
+    def start(self) -> None:
+        """Begin to run the child, in a task of its own."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def until_ready(self) -> Health:
+        """Wait until the child is ready or has failed for good."""
+        while self._health.state not in (HealthState.READY, HealthState.FAILED):
+            self._changed.clear()
+            await self._changed.wait()
+        return self._health
+
+    def send(self, frame: bytes) -> None:
+        """Hand a frame to the child. It is lost when the child ends, as ``on_down`` then tells."""
+        if self._child is not None:
+            self._child.send(frame)
+
+    def mark_ready(self) -> None:
+        """From ``on_frame``: the child takes work now."""
+        if self._child is not None:
+            self._child.is_ready = True
+        self._set(HealthState.READY)
+
+    def mark_failed(self, detail: str) -> None:
+        """From ``on_frame``: the child can't run, and starting it again would not help."""
+        self._set(HealthState.FAILED, detail)
+
+    async def stop(self) -> None:
+        """End the child and don't start it again."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            self.restarts += 1
+            reason, was_ready = await self._run_child()
+            if self._health.state is HealthState.FAILED:
+                self._on_down(self._health.detail)
+                return
+            backoff = FIRST_BACKOFF_SECONDS if was_ready else min(backoff * 2, LAST_BACKOFF_SECONDS)
+            self._set(HealthState.RESTARTING, f"the engine's process {reason}; starting again in {backoff:g} s")
+            self._on_down(reason)
+            await asyncio.sleep(backoff)
+
+    async def _run_child(self) -> tuple[str, bool]:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def on_end() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed
+                loop.call_soon_threadsafe(ended.set)
+
+        child = self._child = _Child(self._command, self._on_frame, on_end)
+        hung = ""
+        try:
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
+                if not ended.is_set() and (hung := self._hang(child)):
+                    break
+            return hung or "ended", child.is_ready
+        finally:
+            self._child = None
+            child.kill()
+            how = await asyncio.shield(asyncio.to_thread(child.close))
+            hung = hung or how
+
+    def _silence(self, child: _Child) -> float:
+        """Seconds by which a child with work has been silent for too long; 0 when all is well."""
+        silent = time.monotonic() - child.last_frame
+        return silent if self._is_busy() and silent > self._watch.stall_seconds else 0.0
+
+    def _hang(self, child: _Child) -> str:
+        if not child.is_ready:
+            waited = time.monotonic() - child.started
+            return f"was not ready within {waited:.0f} s" if waited > self._watch.start_timeout else ""
+        return f"gave no sign of life for {self._silence(child):.0f} s" if self._silence(child) else ""
+
+    def _set(self, state: HealthState, detail: str = "") -> None:
+        self._health = Health(state=state, detail=detail)
+        task = self._task
+        if task is not None:
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(self._changed.set)
