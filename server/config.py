@@ -14,7 +14,11 @@ class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cors_origins: tuple[str, ...] = ()
     grace_period: float = 30.0
     header_timeout: float = 15.0
+    body_timeout: float = 60.0
+    write_timeout: float = 60.0
     keep_alive: float = 65.0
+    max_header_bytes: int = 64 * 1024
+    max_connections: int = 4096
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

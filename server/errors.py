@@ -2,6 +2,8 @@
 
 PennyweightError                 500  server_error
 ├── InvalidRequest               400  invalid_request_error
+│   ├── MissingParameter         400  missing_required_parameter
+│   ├── InvalidType              400  invalid_type
 │   ├── ContextLengthExceeded    400  context_length_exceeded
 │   ├── UnsupportedParameter     400  unsupported_parameter
 │   ├── InvalidConstraint        400  invalid_grammar
@@ -48,6 +50,18 @@ class InvalidRequest(PennyweightError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is not there."""
+
+    code = "missing_required_parameter"
+
+
+class InvalidType(InvalidRequest):
+    """A parameter is of the wrong JSON type."""
+
+    code = "invalid_type"
 
 
 class ContextLengthExceeded(InvalidRequest):

@@ -177,6 +177,7 @@ class Started:
     """The first event of every answer, sent when the engine has taken the request up.
 
     ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
+    ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
     """
 
     request_id: str
@@ -185,6 +186,7 @@ class Started:
     prompt_token_ids: tuple[int, ...] = ()
     prompt_text: str = ""
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    queue_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

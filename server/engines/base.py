@@ -49,6 +49,21 @@ class Capabilities:
     details: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """What an engine is doing now, and counters since its start (they may fall back to 0 when it restarts).
+
+    ``kv_cache_usage`` is a share from 0 to 1; prefix cache queries and hits are counted in tokens.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    kv_cache_usage: float = 0.0
+    prefix_cache_queries: int = 0
+    prefix_cache_hits: int = 0
+    preemptions: int = 0
+
+
 class Engine(Protocol):
     """Turns one request into a stream of events. All methods are safe to call concurrently from one event loop."""
 
@@ -74,6 +89,10 @@ class Engine(Protocol):
 
     def health(self) -> Health:
         """The engine's state now; never blocks."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """What the engine is doing now, as last heard of; never blocks."""
         ...
 
     async def aclose(self) -> None:
