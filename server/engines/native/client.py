@@ -1,0 +1,286 @@
+"""The native engine as the server sees it: an Engine whose work is done in a child process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import json
+import sys
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from pennyweight.server.config import Settings
+from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
+from pennyweight.server.engines.supervisor import Supervisor, Watch
+from pennyweight.server.errors import (
+    EngineDead,
+    InvalidRequest,
+    ModelError,
+    ModelLoading,
+    PennyweightError,
+    ShuttingDown,
+)
+from pennyweight.server.types import ChatPrompt, Event, Finished, Prompt, Request, TextPrompt, TokensPrompt
+
+from .answer import Answer
+from .chat_template import ChatTemplate, detect_tool_format, load_chat_template
+from .constraint_guard import ConstraintGuard
+from .generation_defaults import GenerationDefaults, load_generation_defaults
+from .messages import Abort, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
+from .submission import check_vocabulary, make_submission
+from .tokenizer import Tokenizer, load_tokenizer
+
+_T = TypeVar("_T")
+
+# Tokenising 100,000 characters takes tens of milliseconds: more threads than this only take turns with the engine's.
+TOKENIZER_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _TextSide:
+    """What of the model lives in the server's process: everything about text."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    defaults: GenerationDefaults
+    tool_format: str
+
+
+def _load_text_side(path: Path, settings: Settings) -> _TextSide:
+    tokenizer = load_tokenizer(path)
+    template = load_chat_template(path, settings.engine.chat_template)
+    tool_format = settings.engine.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
+    return _TextSide(tokenizer, template, load_generation_defaults(path), tool_format)
+
+
+class NativeEngine:
+    """Implements Engine. ``start`` first; the weights are loaded by the child while the tokenizer is loaded here.
+
+    ``on_loading`` is called in a thread with the bytes loaded and in all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        path: Path,
+        name: str,
+        *,
+        on_loading: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        engine = settings.engine
+        self._settings = settings
+        self._path = path
+        self._name = name
+        self._on_loading = on_loading
+        self._text: _TextSide | None = None
+        self._guard: ConstraintGuard | None = None
+        self._capabilities: Capabilities | None = None
+        self._answers: dict[str, Answer] = {}
+        self._stats = Stats()
+        self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        arguments = json.dumps({"path": str(path), "settings": msgspec.to_builtins(engine)})
+        self._supervisor = Supervisor(
+            [sys.executable, "-m", "pennyweight.server.engines.native.worker", arguments],
+            watch=Watch(start_timeout=engine.start_timeout, stall_seconds=engine.stall_seconds),
+            on_frame=self._on_frame,
+            on_down=self._on_down,
+            is_busy=lambda: bool(self._answers),
+        )
+
+    async def start(self) -> None:
+        """Load the model and return when it takes requests. Raises ModelError when it can't be loaded."""
+        self._loop = asyncio.get_running_loop()
+        self._supervisor.start()
+        try:
+            self._text = await self._in_thread(lambda: _load_text_side(self._path, self._settings))
+        except ModelError:
+            await self.aclose()
+            raise
+        self._guard = ConstraintGuard(
+            self._text.tokenizer.to_json, deadline_seconds=self._settings.limits.constraint_compile_seconds
+        )
+        health = await self._supervisor.until_ready()
+        if health.state is HealthState.FAILED:
+            await self.aclose()
+            raise ModelError(health.detail)
+
+    async def generate(self, request: Request) -> AsyncGenerator[Event]:
+        text, capabilities = self._ready()
+        token_ids, prompt_text = await self._encode(request.prompt)
+        submission = make_submission(
+            request,
+            token_ids,
+            defaults=text.defaults,
+            max_model_len=capabilities.max_model_len,
+            vocab_size=capabilities.vocab_size,
+        )
+        if submission.constraint is not None and self._guard is not None:
+            await self._guard.check(submission.constraint)
+        self._ready()  # it may have gone down meanwhile
+        answer = Answer(
+            request, token_ids, text.tokenizer, fingerprint=capabilities.fingerprint, prompt_text=prompt_text
+        )
+        self._answers[request.id] = answer
+        try:
+            self._supervisor.send(frame(submission))
+            while True:
+                for event in await answer.next_events():
+                    yield event
+                    if isinstance(event, Finished):
+                        return
+        finally:
+            del self._answers[request.id]
+            if not answer.is_finished:
+                self._supervisor.send(frame(Abort(request.id)))
+
+    def capabilities(self) -> Capabilities:
+        if self._capabilities is None:
+            raise ModelLoading(f"The model {self._name} is still being loaded.", retry_after=1.0)
+        return self._capabilities
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        token_ids, _ = await self._encode(prompt)
+        return token_ids
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        text, capabilities = self._ready()
+        check_vocabulary(token_ids, capabilities.vocab_size, "tokens")
+        return await self._in_thread(lambda: text.tokenizer.decode(token_ids, skip_special_tokens=False))
+
+    def health(self) -> Health:
+        if self._closing:
+            return Health(state=HealthState.DRAINING, detail="shutting down")
+        if self._capabilities is None and self._supervisor.health.state is HealthState.READY:
+            return Health(state=HealthState.LOADING, detail="the tokenizer is still being loaded")
+        return self._supervisor.health
+
+    def stats(self) -> EngineStats:
+        stats = self._stats
+        return EngineStats(
+            running=stats.running,
+            waiting=stats.waiting,
+            kv_cache_usage=stats.kv_cache_usage,
+            prefix_cache_queries=stats.prefix_queries,
+            prefix_cache_hits=stats.prefix_hits,
+            preemptions=stats.preemptions,
+        )
+
+    async def aclose(self) -> None:
+        self._closing = True
+        self._fail_all(ShuttingDown("The server is shutting down."))
+        await self._supervisor.stop()
+        if self._guard is not None:
+            await self._guard.aclose()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ready(self) -> tuple[_TextSide, Capabilities]:
+        health = self.health()
+        if self._closing:
+            raise ShuttingDown("The server is shutting down.")
+        if self._text is None or self._capabilities is None or health.state is HealthState.LOADING:
+            raise ModelLoading(f"The model {self._name} is still being loaded.", retry_after=1.0)
+        if health.state is not HealthState.READY:
+            raise EngineDead(f"The engine of {self._name} is {health.state}: {health.detail}.", retry_after=1.0)
+        return self._text, self._capabilities
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    async def _encode(self, prompt: Prompt) -> tuple[list[int], str]:
+        """The prompt's token ids, and its text where a completion may have to echo it."""
+        text, _ = self._ready()
+        tokenizer = text.tokenizer
+        match prompt:
+            case ChatPrompt():
+                template = text.template
+                if template is None:
+                    raise InvalidRequest(
+                        f"The model {self._name} has no chat template: use /v1/completions, or start with --chat-template.",
+                        param="messages",
+                    )
+                # The template writes the special tokens itself.
+                return await self._in_thread(
+                    lambda: tokenizer.encode(template.render(prompt), add_special_tokens=False)
+                ), ""
+            case TextPrompt():
+                encoded = await self._in_thread(
+                    lambda: tokenizer.encode(prompt.text, add_special_tokens=prompt.add_special_tokens)
+                )
+                return encoded, prompt.text
+            case TokensPrompt():
+                check_vocabulary(prompt.token_ids, self.capabilities().vocab_size, "prompt")
+                token_ids = list(prompt.token_ids)
+                return token_ids, await self._in_thread(lambda: tokenizer.decode(token_ids, skip_special_tokens=False))
+
+    def _on_frame(self, body: bytes) -> None:
+        """Runs in the thread that reads from the engine's process."""
+        loop = self._loop
+        assert loop is not None, "frames come after the start"
+        match decode_from_engine(body):
+            case Outputs(items=items, stats=stats):
+                self._stats = stats
+                ready: list[tuple[Answer, list[Event | PennyweightError]]] = []
+                for progress in items:
+                    answer = self._answers.get(progress.request_id)
+                    if answer is None:
+                        continue  # cancelled a moment ago
+                    events, drop = answer.advance(progress)
+                    ready.append((answer, events))
+                    if drop:
+                        self._supervisor.send(frame(Abort(progress.request_id, progress.index)))
+                if ready:
+                    loop.call_soon_threadsafe(_deliver, ready)
+            case Loading(done=done, total=total):
+                self._on_loading(done, total)
+            case Failed(message=message):
+                self._supervisor.mark_failed(message)
+            case Ready() as message:
+                loop.call_soon_threadsafe(self._on_ready, message)
+
+    def _on_ready(self, message: Ready) -> None:
+        loop = asyncio.get_running_loop()
+        if self._text is None:
+            # The child was faster than the tokenizer: look again when that is there.
+            loop.call_later(0.01, self._on_ready, message)
+            return
+        text = self._text
+        parts = message.fingerprint | {
+            "tokenizer": text.tokenizer.hash,
+            "template": hashlib.sha256((text.template.source if text.template else "").encode()).hexdigest(),
+            "pennyweight": importlib.metadata.version("pennyweight"),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        self._capabilities = Capabilities(
+            model=self._name,
+            engine="native",
+            fingerprint=f"fp_{digest[:16]}",
+            max_model_len=message.max_model_len,
+            vocab_size=message.vocab_size,
+            tool_format=text.tool_format,
+            has_chat_template=text.template is not None,
+            template_kwargs=text.template.variables if text.template else frozenset(),
+            created=int(self._path.stat().st_mtime),
+            details=message.details,
+        )
+        self._supervisor.mark_ready()
+
+    def _on_down(self, reason: str) -> None:
+        self._stats = Stats()
+        self._fail_all(EngineDead(f"The engine {reason} while it worked on this request.", retry_after=1.0))
+
+    def _fail_all(self, error: PennyweightError) -> None:
+        for answer in self._answers.values():
+            answer.fail(error)
+
+
+def _deliver(ready: list[tuple[Answer, list[Event | PennyweightError]]]) -> None:
+    for answer, events in ready:
+        answer.deliver(events)
