@@ -127,6 +127,7 @@ class Answer:
             fingerprint=self._fingerprint,
             prompt_token_ids=tuple(self._token_ids),
             prompt_text=self._prompt_text,
+            queue_seconds=progress.queue_seconds,
             prompt_logprobs=prompt_logprobs,
         )
 

@@ -56,7 +56,6 @@ class NativeEngineCore:
         self._compile_pool = ThreadPoolExecutor(1, thread_name_prefix="grammar")
         self._compiling: dict[str, tuple[Submit, Future[list[Matcher]]]] = {}
         self._requests: dict[str, list[Sequence]] = {}
-        self._queue_seconds: list[float] = []
         self._prompt_logprobs: dict[str, list[Logprobs]] = {}
         self.blocks = BlockManager(
             runner.num_blocks, runner.block_size, enable_prefix_caching=settings.enable_prefix_caching
@@ -105,11 +104,9 @@ class NativeEngineCore:
         if not batch.items:
             return progress
         now = time.monotonic()
-        self._queue_seconds += [
-            max(0.0, now - item.sequence.arrival)
-            for item in batch.items
-            if item.sequence.num_output == 0 and item.sequence.num_computed == item.sequence.num_cached
-        ]
+        for item in batch.items:
+            if item.sequence.queue_seconds is None:
+                item.sequence.queue_seconds = max(0.0, now - item.sequence.arrival)
         result = self._runner.execute(batch)
         self.scheduler.advance(batch)
         self._keep_prompt_logprobs(batch, result)
@@ -122,8 +119,7 @@ class NativeEngineCore:
         return progress
 
     def stats(self) -> Stats:
-        """The state now, with the queue times gathered since the last call."""
-        seconds, self._queue_seconds = self._queue_seconds, []
+        """The state now."""
         return Stats(
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting) + len(self._compiling),
@@ -131,7 +127,6 @@ class NativeEngineCore:
             prefix_queries=self.scheduler.prefix_queries,
             prefix_hits=self.scheduler.prefix_hits,
             preemptions=self.scheduler.num_preemptions,
-            queue_seconds=seconds,
         )
 
     def check_integrity(self) -> None:
@@ -224,6 +219,7 @@ class NativeEngineCore:
             finish_reason,
             stop_token_id,
             sequence.num_cached,
+            sequence.queue_seconds or 0.0,
             self._prompt_logprobs.pop(sequence.request_id, []) if sequence.index == 0 else [],
             error,
         )

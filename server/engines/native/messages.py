@@ -72,7 +72,7 @@ class Logprobs(msgspec.Struct, frozen=True, array_like=True):
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What a step added to one choice.
 
-    ``cached_tokens`` and ``prompt_logprobs`` come with the request's first. ``error`` ends the choice, and says whether
+    ``cached_tokens``, ``queue_seconds`` and ``prompt_logprobs`` come with the request's first. ``error`` ends the choice, and says whether
     the request or the engine is at fault.
     """
 
@@ -83,13 +83,14 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
     cached_tokens: int = 0
+    queue_seconds: float = 0.0
     prompt_logprobs: list[Logprobs] = []
     error: str | None = None
     param: str | None = None
 
 
 class Stats(msgspec.Struct, frozen=True, array_like=True):
-    """The engine's state after a step; counters run from its start. Queue times are those since the last report."""
+    """The engine's state after a step; counters run from its start."""
 
     running: int = 0
     waiting: int = 0
@@ -97,7 +98,6 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
     prefix_queries: int = 0
     prefix_hits: int = 0
     preemptions: int = 0
-    queue_seconds: list[float] = []
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):

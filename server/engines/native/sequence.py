@@ -55,6 +55,7 @@ class Sequence:
 
     ``tokens`` is int32 [capacity]: prompt and output; the first ``num_tokens`` are valid, the first ``num_computed`` of
     them have their keys and values in the blocks of ``block_table``. Preemption sets ``num_computed`` and the table back.
+    ``queue_seconds`` is how long it waited for its first step, None until then.
     ``block_hashes`` are the prefix cache's keys of its full blocks, as far as they were needed.
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
     the same request: the others wait for its prompt, which they then find in the prefix cache.
@@ -73,6 +74,7 @@ class Sequence:
     num_tokens: int = 0
     num_computed: int = 0
     num_cached: int = 0
+    queue_seconds: float | None = None
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
     row: int = -1
