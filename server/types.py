@@ -176,7 +176,7 @@ class Usage:
 class Started:
     """The first event of every answer, sent when the engine has taken the request up.
 
-    ``queue_seconds`` is how long the request waited for its first step. ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
+    ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
     ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
     """
 
@@ -185,7 +185,6 @@ class Started:
     fingerprint: str
     prompt_token_ids: tuple[int, ...] = ()
     prompt_text: str = ""
-    queue_seconds: float = 0.0
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     queue_seconds: float | None = None
 
