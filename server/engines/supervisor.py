@@ -194,17 +194,16 @@ class Supervisor:
         child = self._child = _Child(self._command, self._on_frame, on_end)
         hung = ""
         try:
-            while not ended.is_set():
+            while not ended.is_set() and not hung:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
-                if not ended.is_set() and (hung := self._hang(child)):
-                    break
-            return hung or "ended", child.is_ready
+                if not ended.is_set():
+                    hung = self._hang(child)
         finally:
             self._child = None
             child.kill()
             how = await asyncio.shield(asyncio.to_thread(child.close))
-            hung = hung or how
+        return hung or how, child.is_ready
 
     def _silence(self, child: _Child) -> float:
         """Seconds by which a child with work has been silent for too long; 0 when all is well."""
