@@ -51,6 +51,9 @@ class _Child:
             threading.Thread(target=self._read, args=(on_frame, on_end), name="engine-reader", daemon=True),
             threading.Thread(target=self._write, name="engine-writer", daemon=True),
         ]
+
+    def start(self) -> None:
+        """Begin to read and write; not before the owner knows the child, for its first frame may come at once."""
         for thread in self._threads:
             thread.start()
 
@@ -192,6 +195,7 @@ class Supervisor:
                 loop.call_soon_threadsafe(ended.set)
 
         child = self._child = _Child(self._command, self._on_frame, on_end)
+        child.start()
         hung = ""
         try:
             while not ended.is_set() and not hung:
