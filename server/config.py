@@ -26,6 +26,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     max_body_bytes: int = 8 * 1024 * 1024
     max_json_depth: int = 64
+    max_json_values: int = 256 * 1024
     max_messages: int = 2048
     max_prompts: int = 64
     max_n: int = 16
