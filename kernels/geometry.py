@@ -12,7 +12,7 @@ class Geometry:
     """Sizes of one model on one device.
 
     ``rope_cos`` and ``rope_sin`` are float32 [max_model_len, head_dim // 2], with any rope scaling already in them.
-    ``block_size`` is in tokens. Limits: at most ``max_tokens`` tokens, ``max_seqs`` sequences and ``max_logit_rows``
+    ``block_size`` is in tokens; ``qk_norm_eps`` is for models that norm queries and keys. Limits: at most ``max_tokens`` tokens, ``max_seqs`` sequences and ``max_logit_rows``
     rows of logits in one step.
     """
 
@@ -31,6 +31,7 @@ class Geometry:
     max_tokens: int
     max_seqs: int
     max_logit_rows: int
+    qk_norm_eps: float = 1e-6
 
     @property
     def max_blocks_per_seq(self) -> int:
