@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from .geometry import Geometry, KVCache
+from .geometry import Geometry
 from .ops import Ops, Projection
 from .step import Step
 
@@ -21,10 +21,11 @@ class Backend(Protocol):
     The order is: ``ops.prepare_*`` for every weight, ``allocate`` (which knows what memory is left), ``capture``, ``run``.
     """
 
-    ops: Ops
+    @property
+    def ops(self) -> Ops: ...
+
     device: torch.device
     kv_dtype: torch.dtype
-    cache: KVCache
 
     def allocate(self, geometry: Geometry) -> None:
         """Make the KV cache and every buffer that a step needs."""

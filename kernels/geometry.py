@@ -12,8 +12,8 @@ class Geometry:
     """Sizes of one model on one device.
 
     ``rope_cos`` and ``rope_sin`` are float32 [max_model_len, head_dim // 2], with any rope scaling already in them.
-    ``block_size`` is in tokens; ``qk_norm_eps`` is for models that norm queries and keys. Limits: at most ``max_tokens`` tokens, ``max_seqs`` sequences and ``max_logit_rows``
-    rows of logits in one step.
+    ``block_size`` is in tokens; ``qk_norm_eps`` is for models that norm queries and keys. Limits: at most
+    ``max_tokens`` tokens, ``max_seqs`` sequences and ``max_logit_rows`` rows of logits in one step.
     """
 
     num_layers: int

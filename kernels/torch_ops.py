@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from .backend import Forward
 from .geometry import Geometry, KVCache
@@ -133,7 +133,7 @@ class TorchOps:
         assert geometry is not None
         assert cache is not None
         heads, kv_heads, dim = geometry.num_heads, geometry.num_kv_heads, geometry.head_dim
-        query, key, value = qkv.view(-1, heads + 2 * kv_heads, dim).split([heads, kv_heads, kv_heads], dim=1)
+        query, key, value = torch.split(qkv.view(-1, heads + 2 * kv_heads, dim), [heads, kv_heads, kv_heads], dim=1)
         if q_norm is not None:
             query = self._normed(query, q_norm, geometry.qk_norm_eps)
         if k_norm is not None:
@@ -149,7 +149,7 @@ class TorchOps:
 
     def silu_mul(self, gate_up: Tensor) -> _Activation:
         gate, up = gate_up.chunk(2, dim=-1)
-        return self._activation(F.silu(gate) * up)
+        return self._activation(functional.silu(gate) * up)
 
     def logit_rows(self, x: Tensor) -> Tensor:
         return x[self._now.logit_rows.long()]
@@ -203,7 +203,7 @@ class TorchOps:
         values = torch.where(inside, values, torch.zeros((), dtype=values.dtype, device=self.device))
         if self.device.type == "cpu":
             keys, values, query = keys.to(self.wide), values.to(self.wide), query.to(self.wide)
-        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed[:, None], enable_gqa=True)
+        out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=allowed[:, None], enable_gqa=True)
         return out.to(self.wide)
 
 
@@ -281,7 +281,7 @@ class _DecodeGraph:
         # Warming up runs the forward pass over slot 0 of block 0, which may be in use: put it back afterwards.
         assert ops._cache is not None
         saved = [cache[:, 0].clone() for cache in (ops._cache.keys, ops._cache.values)]
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             ops.begin(self._step)
@@ -319,7 +319,7 @@ def _int8_product(a: Tensor, b: Tensor) -> Tensor:
     """int8 [M, K] @ int8 [K, N] = int32 [M, N], exact."""
     rows = a.shape[0]
     if a.is_cuda and rows < _INT_MM_ROWS:
-        a = F.pad(a, (0, 0, 0, _INT_MM_ROWS - rows))
+        a = functional.pad(a, (0, 0, 0, _INT_MM_ROWS - rows))
     return torch._int_mm(a, b)[:rows]
 
 
