@@ -1,0 +1,182 @@
+"""Loads a model and computes batches with it: the one place where the scheduler's world meets the kernels'."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pennyweight.kernels.backend import Backend
+from pennyweight.kernels.dispatch import select_backend
+from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.ops import Precision
+from pennyweight.server.config import EngineSettings
+from pennyweight.server.errors import ModelError
+
+from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
+from .capacity import plan_capacity
+from .checkpoint import Checkpoint
+from .families.registry import FAMILIES
+from .loader import open_weights
+from .machine import available_memory
+from .model_config import ModelConfig, load_model_config, rope_tables
+from .sampler import Sampler, prompt_logprobs
+from .sequence import Sequence
+from .step_builder import StepBuilder, num_prompt_rows
+
+# Rows of logits for prompt tokens in one step; each costs the head a row and a log-softmax over the vocabulary.
+MAX_PROMPT_LOGPROB_ROWS = 64
+
+
+class ModelRunner:
+    """One model on one device. Not thread-safe; made and used by the engine's step loop.
+
+    ``on_progress(done, total)`` is told of the bytes of weights loaded. Raises ModelError where the model, or what the
+    settings ask of it, can't be had. Sets torch's number of threads for the whole process: it is the engine's own.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings, *, on_progress: Callable[[int, int], None]) -> None:
+        self._config = config = load_model_config(path)
+        if config.family not in FAMILIES:
+            raise ModelError(f"the native engine has no family {config.family!r}; it has {', '.join(sorted(FAMILIES))}")
+        self.device = resolve_device(settings.device)
+        self.precision = resolve_precision(settings.dtype)
+        self.vocab_size = config.vocab_size
+        self.block_size = settings.block_size
+        self.max_prompt_logprob_rows = MAX_PROMPT_LOGPROB_ROWS
+        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        self._backend = select_backend(self.precision, self.device, settings.threads, settings.enforce_eager)
+        with open_weights(path) as weights:
+            self._weights_hash = weights.hash()
+            checkpoint = Checkpoint(weights, on_progress)
+            model = FAMILIES[config.family](config, self._backend.ops, checkpoint)
+            checkpoint.close()
+        geometry = _plan_geometry(config, settings, self._backend)
+        self.max_model_len = geometry.max_model_len
+        self.num_blocks = geometry.num_blocks
+        self._max_logit_rows = geometry.max_logit_rows
+        self._backend.allocate(geometry)
+        self._backend.capture(model.forward)
+        self._free_rows = list(reversed(range(settings.max_num_seqs)))
+        self._builder = StepBuilder(geometry, self.device)
+        self._sampler = Sampler(settings.max_num_seqs, config.vocab_size, self.device)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Everything that the numerics depend on: equal fingerprints give equal logits for equal batches."""
+        return {
+            "weights": self._weights_hash,
+            "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
+            "precision": str(self.precision),
+            **self._backend.describe(),
+        }
+
+    def execute(self, batch: Batch) -> StepResult:
+        """Compute a batch and choose a token for each of its sequences that has reached its last token.
+
+        Sequences that are new get a batch row, which is theirs until ``release``. Their progress is left as it is.
+        """
+        for item in batch.items:
+            if item.sequence.row < 0:
+                self._enter(item.sequence)
+        result = StepResult(np.empty(0, dtype=np.int32))
+        chosen = []
+        for first, items in self._portions(batch.items):
+            planned = self._builder.build(items)
+            logits = self._backend.run(planned.step)
+            for index, row, count in planned.prompt_spans:
+                sequence = items[index].sequence
+                targets = sequence.tokens[sequence.num_computed + 1 : sequence.num_computed + 1 + count]
+                num_top = sequence.choice.prompt_logprobs or 0
+                found: list[PositionLogprobs] = prompt_logprobs(logits[row : row + count], targets, num_top)
+                result.prompt_logprobs[first + index] = found
+            if planned.sampling:
+                rows = planned.sampling_rows
+                wanted = logits if rows is None else logits[torch.from_numpy(rows).to(self.device)]
+                token_ids, logprobs = self._sampler.choose(wanted, planned.sampling)
+                chosen.append(token_ids)
+                result.logprobs += logprobs
+        if chosen:
+            result.token_ids = chosen[0] if len(chosen) == 1 else np.concatenate(chosen)
+        return result
+
+    def release(self, sequence: Sequence) -> None:
+        """Take a sequence's batch row back, if it has one."""
+        if sequence.row >= 0:
+            self._free_rows.append(sequence.row)
+            sequence.row = -1
+
+    def _enter(self, sequence: Sequence) -> None:
+        sequence.row = self._free_rows.pop()
+        self._builder.enter(sequence.row)
+        self._sampler.enter(sequence)
+
+    def _portions(self, items: tuple[ScheduledSequence, ...]) -> Iterator[tuple[int, tuple[ScheduledSequence, ...]]]:
+        """The items in runs whose rows of logits fit, each with its place; one run unless many prompts want logprobs."""
+        first = rows = 0
+        for index, item in enumerate(items):
+            wanted = num_prompt_rows(item) + item.samples
+            if rows + wanted > self._max_logit_rows:
+                yield first, items[first:index]
+                first, rows = index, 0
+            rows += wanted
+        yield first, items[first:]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is a card, else the CPU. Raises ModelError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"no device is called {name!r}; try auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"the native engine runs on cpu and cuda, not on {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def resolve_precision(dtype: str) -> Precision:
+    """``auto`` is bfloat16, on every machine and for every checkpoint, so that each start makes the same choice."""
+    if dtype == "auto":
+        return Precision.BFLOAT16
+    try:
+        return Precision(dtype)
+    except ValueError as error:
+        raise ModelError(f"no dtype is called {dtype!r}; there are auto, {', '.join(Precision)}") from error
+
+
+def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backend) -> Geometry:
+    is_cuda = backend.device.type == "cuda"
+    bytes_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * backend.kv_dtype.itemsize
+    capacity = plan_capacity(
+        config,
+        settings,
+        bytes_per_block=bytes_per_token * settings.block_size,
+        free_memory=torch.cuda.mem_get_info(backend.device)[0] if is_cuda else available_memory(),
+        is_cuda=is_cuda,
+    )
+    rope_cos, rope_sin = rope_tables(config, capacity.max_model_len)
+    return Geometry(
+        num_layers=config.num_layers,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        vocab_size=config.vocab_size,
+        max_model_len=capacity.max_model_len,
+        rope_cos=rope_cos,
+        rope_sin=rope_sin,
+        block_size=settings.block_size,
+        num_blocks=capacity.num_blocks,
+        max_tokens=max(settings.max_num_batched_tokens, settings.max_num_seqs),
+        max_seqs=settings.max_num_seqs,
+        max_logit_rows=settings.max_num_seqs + MAX_PROMPT_LOGPROB_ROWS,
+        qk_norm_eps=config.rms_norm_eps,
+    )
