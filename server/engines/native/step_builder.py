@@ -92,17 +92,19 @@ class StepBuilder:
         samples = ends == lengths
         last_rows = query_start[1:][samples] - 1
         logit_rows, sampling_rows, spans = self._logit_rows(items, query_start, last_rows)
-        arrays = (
-            tokens,
-            positions,
-            slots,
-            query_start,
-            ends,
-            self._tables[rows, : -(-max_context // self._block_size)],
-            logit_rows,
-        )
+        tables = self._tables[rows, : -(-max_context // self._block_size)]
+        tensors = self._tensors((tokens, positions, slots, query_start, ends, tables, logit_rows))
         return PlannedStep(
-            Step(*self._tensors(arrays), max_context=max_context),
+            Step(
+                token_ids=tensors[0],
+                positions=tensors[1],
+                slots=tensors[2],
+                query_start=tensors[3],
+                context_lens=tensors[4],
+                block_tables=tensors[5],
+                logit_rows=tensors[6],
+                max_context=max_context,
+            ),
             [one for one, chosen in zip(sequences, samples.tolist(), strict=True) if chosen],
             sampling_rows,
             spans,
