@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from fakes.tool_client import parse_pieces
@@ -22,9 +23,9 @@ from pennyweight.server.errors import ConfigError
 
 NAMES = ("weather", "time")
 MAKERS: dict[str, Callable[[], ToolParser]] = {
-    **{format: lambda format=format: tool_parser(format, NAMES) for format in sorted(TOOL_FORMATS)},
-    "required": lambda: required_parser("hermes", NAMES),
-    "named": lambda: named_parser("hermes", "weather"),
+    **{format: partial(tool_parser, format, NAMES) for format in sorted(TOOL_FORMATS)},
+    "required": partial(required_parser, "hermes", NAMES),
+    "named": partial(named_parser, "hermes", "weather"),
 }
 OBJECTS = st.dictionaries(
     st.text(max_size=4), st.none() | st.integers() | st.text(max_size=8) | st.lists(st.booleans())
