@@ -1,45 +1,64 @@
-"""Presence, frequency and repetition penalties, from counts that are kept for each batch row."""
+"""Presence, frequency and repetition penalties, over the few tokens that each sequence has seen."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .sequence import Sequence
 
 
+class _SeenTokens:
+    """The different tokens of one sequence, and how often each stands in its output.
+
+    The prompt's tokens are among them only where the repetition penalty asks for them.
+    """
+
+    def __init__(self, sequence: Sequence) -> None:
+        prompt = sequence.tokens[: sequence.num_prompt if sequence.choice.repetition_penalty != 1.0 else 0]
+        unique = np.unique(prompt)
+        self._place = {token: place for place, token in enumerate(unique.tolist())}
+        self._ids = np.zeros(len(unique) + 64, dtype=np.int64)
+        self._ids[: len(unique)] = unique
+        self._counts = np.zeros(len(self._ids), dtype=np.float32)
+        self._counted = sequence.num_prompt
+
+    def count(self, sequence: Sequence) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The tokens' ids and counts in the output, [n] each, as of now."""
+        for token in sequence.tokens[self._counted : sequence.num_tokens].tolist():
+            place = self._place.setdefault(token, len(self._place))
+            if place == len(self._ids):
+                self._ids = np.concatenate([self._ids, np.zeros_like(self._ids)])
+                self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
+            self._ids[place] = token
+            self._counts[place] += 1
+        self._counted = sequence.num_tokens
+        return self._ids[: len(self._place)], self._counts[: len(self._place)]
+
+
 class Penalties:
-    """Which tokens each row's prompt and output hold, and the penalties on them.
+    """The penalties on the tokens that each batch row's sequence has seen.
 
     As in vLLM: the repetition penalty (arXiv:1909.05858) looks at prompt and output, and divides positive logits and
     multiplies others; OpenAI's frequency and presence penalties then look at the output alone and are subtracted, the
-    first for each occurrence, the second once. The counts, [rows, V], are made when a sequence first asks for them.
+    first for each occurrence, the second once. Only the logits of seen tokens are read and written, so the cost goes with
+    the length of the sequences and not with the vocabulary.
     """
 
-    def __init__(self, max_num_seqs: int, vocab_size: int, device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._shape = max_num_seqs, vocab_size
-        self._in_prompt: Tensor | None = None
-        self._in_output: Tensor | None = None
-        self._counted = [0] * max_num_seqs
+        self._seen: dict[int, _SeenTokens] = {}
 
     def enter(self, sequence: Sequence) -> None:
         """Begin a row: note the prompt. The output, if there is any, is counted by ``apply``."""
-        in_prompt, in_output = self._tables()
-        row = sequence.row
-        in_output[row] = 0
-        in_prompt[row] = False
-        in_prompt[row, self._ids(sequence.tokens[: sequence.num_prompt])] = True
-        self._counted[row] = sequence.num_prompt
+        self._seen[sequence.row] = _SeenTokens(sequence)
 
     def apply(self, logits: Tensor, indices: list[int], sequences: list[Sequence]) -> None:
         """Penalise in place the rows ``indices`` of logits [R, V], which belong to ``sequences``."""
-        in_prompt, in_output = self._tables()
-        rows = [sequence.row for sequence in sequences]
-        self._count(in_output, sequences)
-        where = self._ids(np.array(indices))
-        slots = self._ids(np.array(rows))
+        ids, counts = zip(*(self._seen[one.row].count(one) for one in sequences), strict=True)
+        sizes = [len(one) for one in ids]
         parameters = np.array(
             [
                 (one.choice.repetition_penalty, one.choice.frequency_penalty, one.choice.presence_penalty)
@@ -47,29 +66,12 @@ class Penalties:
             ],
             dtype=np.float32,
         )
-        repetition, frequency, presence = torch.from_numpy(parameters).to(self._device)[:, :, None].unbind(dim=1)
-        counts = in_output[slots]
-        chosen = counts > 0
-        x = logits[where]
-        seen = in_prompt[slots] | chosen
-        x = torch.where(seen, torch.where(x > 0, x / repetition, x * repetition), x)
-        logits[where] = x - counts * frequency - chosen * presence
+        repetition, frequency, presence = self._tensor(np.repeat(parameters, sizes, axis=0)).unbind(dim=1)
+        at = self._tensor(np.repeat(np.array(indices, dtype=np.int64), sizes)), self._tensor(np.concatenate(ids))
+        in_output = self._tensor(np.concatenate(counts))
+        x = logits[at]
+        x = torch.where(x > 0, x / repetition, x * repetition)
+        logits[at] = x - in_output * frequency - (in_output > 0) * presence
 
-    def _count(self, in_output: Tensor, sequences: list[Sequence]) -> None:
-        rows, tokens = [], []
-        for sequence in sequences:
-            new = sequence.tokens[self._counted[sequence.row] : sequence.num_tokens]
-            rows.append(np.full(len(new), sequence.row))
-            tokens.append(new)
-            self._counted[sequence.row] = sequence.num_tokens
-        at = self._ids(np.concatenate(rows)), self._ids(np.concatenate(tokens))
-        in_output.index_put_(at, torch.ones((), dtype=torch.int32, device=self._device), accumulate=True)
-
-    def _tables(self) -> tuple[Tensor, Tensor]:
-        if self._in_prompt is None or self._in_output is None:
-            self._in_prompt = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
-            self._in_output = torch.zeros(self._shape, dtype=torch.int32, device=self._device)
-        return self._in_prompt, self._in_output
-
-    def _ids(self, ids: np.ndarray) -> Tensor:
-        return torch.from_numpy(ids.astype(np.int64)).to(self._device)
+    def _tensor(self, array: NDArray[np.int64] | NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)

@@ -39,7 +39,7 @@ class Sampler:
         # Whether the row's logits need anything before they are sampled, and whether a grammar masks them.
         self._adjusts = np.zeros(max_num_seqs, dtype=np.bool_)
         self._masked = np.zeros(max_num_seqs, dtype=np.bool_)
-        self._penalties = Penalties(max_num_seqs, vocab_size, device)
+        self._penalties = Penalties(device)
 
     def enter(self, sequence: Sequence) -> None:
         """Begin the row that a sequence was given."""
