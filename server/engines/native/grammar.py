@@ -44,8 +44,14 @@ class _Vocabulary:
     def __init__(self, tokenizer_json: str, vocab_size: int | None, eos_token_ids: Sequence[int]) -> None:
         self.tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=list(eos_token_ids) or None)
         self.num_words = (self.tokenizer.vocab_size + 31) // 32
-        self.executor = LLExecutor()
+        self._executor: LLExecutor | None = None
         self._digit_tokens: DigitTokens | None = None
+
+    def executor(self) -> LLExecutor:
+        """Threads for several masks at once. Started when first needed: a process that forks must not have them."""
+        if self._executor is None:
+            self._executor = LLExecutor()
+        return self._executor
 
     def digit_tokens(self) -> DigitTokens:
         if self._digit_tokens is None:
@@ -94,7 +100,7 @@ def fill_masks(matchers: list[Matcher], rows: list[int], out: NDArray[np.int32])
         fill_next_token_bitmask(matchers[0].inner, out, rows[0])
     else:
         inners = [(matcher.inner, row) for matcher, row in zip(matchers, rows, strict=True)]
-        fill_next_token_bitmask_par(matchers[0].vocabulary.executor, inners, out)
+        fill_next_token_bitmask_par(matchers[0].vocabulary.executor(), inners, out)
     for matcher, row in zip(matchers, rows, strict=True):
         matcher.narrow(out[row])
 
@@ -119,7 +125,7 @@ class GrammarCompiler:
     def preload(self) -> None:
         """Build what all grammars need of the tokenizer (a second for 150,000 tokens)."""
         with self._lock:
-            self._load()
+            self._load().digit_tokens()
 
     def compile(self, constraint: Constraint) -> Matcher:
         """A matcher at the start of the grammar. Raises InvalidConstraint with llguidance's reason."""
