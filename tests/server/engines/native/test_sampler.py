@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from pennyweight.server.engines.native.grammar import GrammarCompiler, Matcher
 from pennyweight.server.engines.native.sampler import Sampler
 from pennyweight.server.engines.native.sequence import Sequence, TokenChoice
+from pennyweight.server.types import Constraint, ConstraintKind
 
 VOCAB_SIZE = 50
 
@@ -173,6 +176,49 @@ def test_choices_differ_with_the_seed_and_with_the_position() -> None:
     assert len({choose(1 << 40, position) for position in range(1, 31)}) > 10
     # All 64 bits of the seed count.
     assert len({choose(seed << 56, 1) for seed in range(30)}) > 10
+
+
+@pytest.fixture(scope="module")
+def compiler() -> GrammarCompiler:
+    """Over the letters a to z as tokens 1 to 26, and the end of the sequence as token 0."""
+    vocabulary = {"<end>": 0} | {chr(ord("a") + number): number + 1 for number in range(26)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<end>"])
+    return GrammarCompiler(tokenizer.to_str, VOCAB_SIZE, (0,))
+
+
+def one_of(compiler: GrammarCompiler, choices: str) -> Matcher:
+    return compiler.compile(Constraint(kind=ConstraintKind.CHOICE, value=choices))
+
+
+def test_a_grammar_masks_its_own_row_alone(compiler: GrammarCompiler) -> None:
+    sequences = [make_sequence(row, [1], [], logprobs=VOCAB_SIZE) for row in range(4)]
+    sequences[1].matcher = one_of(compiler, '["bad", "dab"]')
+    sequences[3].matcher = one_of(compiler, '["cab"]')
+    logits = random_logits(4)
+    expected = logits.clone()
+    expected[1, [token for token in range(VOCAB_SIZE) if token not in (2, 4)]] = -math.inf
+    expected[3, [token for token in range(VOCAB_SIZE) if token != 3]] = -math.inf
+    chosen, logprobs = make_sampler(sequences).choose(logits, sequences)
+    assert chosen.tolist() == expected.argmax(dim=-1).tolist()
+    for found, row in zip(logprobs, expected.log_softmax(dim=-1), strict=True):
+        assert found is not None
+        np.testing.assert_allclose(found.top_logprobs, row[found.top_ids.tolist()], atol=1e-5)
+
+
+def test_min_tokens_keeps_a_grammar_going_but_not_past_its_end(compiler: GrammarCompiler) -> None:
+    sequence = make_sequence(0, [1], [], min_tokens=5, suppress=(0,))
+    sequence.matcher = one_of(compiler, '["a", "abc"]')
+    sampler = make_sampler([sequence])
+    for expected in (1, 2, 3, 0):
+        logits = torch.zeros(1, VOCAB_SIZE)
+        logits[0, 0] = 10.0
+        chosen, _ = sampler.choose(logits, [sequence])
+        assert chosen.tolist() == [expected]
+        sequence.append(expected)
+        sequence.matcher.accept(expected)
 
 
 def expected_distribution(logits: torch.Tensor, choice: TokenChoice) -> torch.Tensor:
