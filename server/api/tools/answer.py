@@ -36,6 +36,7 @@ class Answer:
         self._calls = 0
         self._is_in_call = False
         self._is_in_content = False
+        self._content: list[str] = []  # given, and after all events
         self._events: list[ToolEvent] = []
 
     def add(self, text: str) -> None:
@@ -50,6 +51,7 @@ class Answer:
 
     def take_events(self) -> list[ToolEvent]:
         """The events since the last time."""
+        self._end_content()
         events, self._events = self._events, []
         return events
 
@@ -70,19 +72,14 @@ class Answer:
 
     def give_back(self) -> None:
         """What is held is content."""
-        text = self.drop()
-        if not text:
-            return
-        self._is_in_content = True
-        last = self._events[-1] if self._events else None
-        if isinstance(last, ContentDelta):
-            self._events[-1] = ContentDelta(last.text + text)
-        else:
-            self._events.append(ContentDelta(text))
+        if text := self.drop():
+            self._is_in_content = True
+            self._content.append(text)
 
     def start_call(self, name: str) -> int:
         """What is held began a call; its index."""
         self.drop()
+        self._end_content()
         index = self._calls
         self._calls += 1
         self._is_in_call = True
@@ -109,6 +106,11 @@ class Answer:
             self.drop()
         self._is_in_call, self._is_in_content = False, True
         self.give_back()
+
+    def _end_content(self) -> None:
+        if self._content:
+            self._events.append(ContentDelta("".join(self._content)))
+            self._content.clear()
 
     # Reading.
 
@@ -182,7 +184,7 @@ class Answer:
                 found = self._text.find(marker[0], self._at)
                 self._at = len(self._text) if found < 0 else found
             self.give_back()
-        self._end_content()
+        self._end_text()
         return False
 
     def read_rest(self) -> Reading[None]:
@@ -191,13 +193,13 @@ class Answer:
         while (yield from self.peek()):
             self._at = len(self._text)
             self.give_back()
-        self._end_content()
+        self._end_text()
 
     def _pass_over_space(self) -> Reading[None]:
         if not self._is_in_content:
             yield from self.peek_past_space()
 
-    def _end_content(self) -> None:
+    def _end_text(self) -> None:
         if self._calls and not self._is_in_content:
             self.drop()
         else:

@@ -94,6 +94,11 @@ def test_time_is_linear_in_what_is_held(form: str, opening: str) -> None:
     assert parse_pieces(MAKERS[form](), text).content == text
 
 
+def test_time_is_linear_in_what_may_begin_a_marker() -> None:
+    text = "<" * 1_000_000
+    assert parse_pieces(MAKERS["hermes"](), [text]).content == text
+
+
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(ConfigError, match="hermes, llama3, mistral"):
         tool_parser("xml", NAMES)
