@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from .backend import Backend
+from .cpu.library import load_library
+from .cpu.program import CpuBackend
 from .ops import Precision
 from .torch_ops import TorchBackend
 
@@ -12,5 +14,10 @@ from .torch_ops import TorchBackend
 def select_backend(
     precision: Precision, device: torch.device, threads: int | None, enforce_eager: bool = False
 ) -> Backend:
-    """The kernels for a device. ``enforce_eager`` does without CUDA graphs."""
+    """The kernels for a device: compiled ones on a CPU that has their instructions, PyTorch everywhere else.
+
+    ``threads`` is for the CPU's kernels; their results don't depend on it. ``enforce_eager`` does without CUDA graphs.
+    """
+    if device.type == "cpu" and (library := load_library()) is not None:
+        return CpuBackend(library, precision, threads=threads or 1)
     return TorchBackend(precision, device, use_graphs=not enforce_eager)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .cpu.library import load_library
+from .cpu.sampling import sample_rows
 
 _WORD = 0xFFFFFFFF
 
@@ -51,6 +54,9 @@ class Sampled:
 
 def sample(logits: Tensor, batch: SamplingBatch) -> Sampled:
     """Choose a token for each row of float32 [R, V] logits, on their device. Masked-out logits are set to -inf in place."""
+    if logits.device.type == "cpu" and (library := load_library()) is not None:
+        columns = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        return Sampled(*sample_rows(library, logits, **columns))
     return sample_reference(logits, batch)
 
 

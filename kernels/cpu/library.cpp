@@ -1,0 +1,353 @@
+// The compiled CPU kernels as a C interface, for ctypes: teams of threads, packed weights, recorded programs, sampling.
+//
+// A program is a list of operations with the addresses they read and write, recorded once (kernels/cpu/program.py) and run for
+// each step by all threads together, with a barrier after each operation.
+#include <sys/mman.h>
+
+#include <new>
+
+#include "attention.h"
+#include "sampling.h"
+
+using namespace pw;
+
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+void* map_memory(size_t bytes) {
+    const size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+    // One huge page more, to begin at the border of one; the rest is never touched.
+    void* memory = mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    const uintptr_t start = (reinterpret_cast<uintptr_t>(memory) + kHugePage - 1) / kHugePage * kHugePage;
+    const size_t before = start - reinterpret_cast<uintptr_t>(memory);
+    if (before > 0) munmap(memory, before);
+    if (before < kHugePage) munmap(reinterpret_cast<void*>(start + size), kHugePage - before);
+    madvise(reinterpret_cast<void*>(start), size, MADV_HUGEPAGE);
+    return reinterpret_cast<void*>(start);
+}
+
+enum class Kind : int { kEmbedding, kRmsNorm, kLinear, kAttention, kSiluMul, kLogitRows };
+
+// What an operation needs; unused fields are zero. Widths in elements, rows from the step: tokens, or rows of logits.
+struct Operation {
+    Kind kind;
+    int of_rows;         // 1: one row for each logit row, 0: for each token
+    int width;           // of a row of the input
+    int accumulate;
+    float epsilon;
+    int table_type;
+    const void* in;
+    void* out;
+    float* scales;       // of int8 activations: read by linear, written by the others
+    int64_t in_stride, out_stride;
+    const void* weight;  // Weights, a norm's float32 or an embedding table
+    void* keys;
+    void* values;
+    const float* q_norm;
+    const float* k_norm;
+    float* attended;     // float32 [tokens][heads * dim]
+};
+
+struct Program {
+    Team* team;
+    Type type;
+    bool tiles;
+    int max_tokens;
+    AttentionShape shape;
+    Operation* operations;
+    int count, capacity;
+    QueryTile* query_tiles;
+    int query_tile_count;
+    int32_t* token_seq;  // [max_tokens]
+    StepView step;
+};
+
+// Float32 values of a row become what a product reads.
+inline void store_activation(Type type, const float* x, int width, void* out, int64_t stride, int row, float* scales) {
+    switch (type) {
+        case Type::kFloat32:
+            std::memcpy(static_cast<float*>(out) + row * stride, x, sizeof(float) * width);
+            break;
+        case Type::kBFloat16: {
+            bf16* to = static_cast<bf16*>(out) + row * stride;
+            for (int i = 0; i < width; i += 16) {
+                const __mmask16 lanes = first_lanes(width - i);
+                _mm256_mask_storeu_epi16(to + i, lanes, to_bf16(_mm512_maskz_loadu_ps(lanes, x + i)));
+            }
+            break;
+        }
+        case Type::kInt8:
+            scales[row] = quantise_row(x, width, static_cast<int8_t*>(out) + row * stride);
+            break;
+    }
+}
+
+constexpr int kMaxWidth = 65536;
+
+void embed(const Operation& op, const StepView& step, int row) {
+    const size_t from = static_cast<size_t>(step.token_ids[row]) * op.width;
+    float* out = static_cast<float*>(op.out) + row * op.out_stride;
+    if (op.table_type == static_cast<int>(Type::kFloat32)) {
+        std::memcpy(out, static_cast<const float*>(op.weight) + from, sizeof(float) * op.width);
+        return;
+    }
+    const bf16* table = static_cast<const bf16*>(op.weight) + from;
+    for (int i = 0; i < op.width; i += 16) {
+        const __mmask16 lanes = first_lanes(op.width - i);
+        _mm512_mask_storeu_ps(out + i, lanes, to_float(_mm256_maskz_loadu_epi16(lanes, table + i)));
+    }
+}
+
+void rms_norm(const Operation& op, Type type, int row, float* scratch) {
+    const float* x = static_cast<const float*>(op.in) + row * op.in_stride;
+    const float* weight = static_cast<const float*>(op.weight);
+    const float mean = sum_of_squares(x, op.width) / static_cast<float>(op.width);
+    const f32x16 inverse = _mm512_set1_ps(1.0f / std::sqrt(mean + op.epsilon));
+    for (int i = 0; i < op.width; i += 16) {
+        const __mmask16 lanes = first_lanes(op.width - i);
+        const f32x16 normed = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), inverse);
+        _mm512_mask_storeu_ps(scratch + i, lanes, _mm512_mul_ps(normed, _mm512_maskz_loadu_ps(lanes, weight + i)));
+    }
+    store_activation(type, scratch, op.width, op.out, op.out_stride, row, op.scales);
+}
+
+void silu_mul(const Operation& op, Type type, int row, float* scratch) {
+    const float* gate = static_cast<const float*>(op.in) + row * op.in_stride;
+    const float* up = gate + op.width;
+    for (int i = 0; i < op.width; i += 16) {
+        const __mmask16 lanes = first_lanes(op.width - i);
+        const f32x16 g = _mm512_maskz_loadu_ps(lanes, gate + i);
+        const f32x16 value = _mm512_mul_ps(_mm512_mul_ps(g, sigmoid(g)), _mm512_maskz_loadu_ps(lanes, up + i));
+        _mm512_mask_storeu_ps(scratch + i, lanes, value);
+    }
+    store_activation(type, scratch, op.width, op.out, op.out_stride, row, op.scales);
+}
+
+// Hands rows out in pieces small enough to spread over the threads.
+template <class Function>
+void for_rows(Team& team, int rows, Function function) {
+    const int size = std::max(1, rows / (team.count() * 4));
+    for (int piece = team.take(); piece * size < rows; piece = team.take())
+        for (int row = piece * size; row < std::min(rows, (piece + 1) * size); ++row) function(row);
+}
+
+template <class T, bool kTiles>
+void attention(const Program& program, const Operation& op, Team& team) {
+    const AttentionShape& shape = program.shape;
+    const StepView& step = program.step;
+    float* qkv = static_cast<float*>(const_cast<void*>(op.in));
+    T* keys = static_cast<T*>(op.keys);
+    T* values = static_cast<T*>(op.values);
+    for_rows(team, step.tokens, [&](int token) {
+        const int seq = program.token_seq[token];
+        const int end = step.query_start[seq + 1];
+        rotate_and_store<T>(
+            shape, step, token, token == end - 1, end - step.query_start[seq], qkv + token * op.in_stride, keys, values,
+            op.q_norm, op.k_norm);
+    });
+    team.barrier();
+    alignas(64) AttentionScratch<T> scratch;
+    const int heads = shape.kv_heads * shape.head_tiles();
+    const int pieces = program.query_tile_count * heads;
+    if constexpr (kTiles && sizeof(T) == 2) configure_tiles_for_attention();
+    const int64_t width = static_cast<int64_t>(shape.heads) * shape.dim;
+    for (int piece = team.take(); piece < pieces; piece = team.take()) {
+        const QueryTile& tile = program.query_tiles[piece / heads];
+        const int head = piece % heads;
+        attend<T, kTiles>(
+            shape, step, tile, head / shape.head_tiles(), head % shape.head_tiles(), qkv, op.in_stride, keys, values,
+            op.attended, width, scratch);
+    }
+    team.barrier();
+    for_rows(team, step.tokens, [&](int row) {
+        store_activation(program.type, op.attended + row * width, static_cast<int>(width), op.out, op.out_stride, row, op.scales);
+    });
+}
+
+template <class T, bool kTiles>
+void linear(const Operation& op, int rows, Team& team) {
+    const Product p{
+        static_cast<const Weights*>(op.weight), op.in, static_cast<size_t>(op.in_stride), op.scales,
+        static_cast<float*>(op.out), static_cast<size_t>(op.out_stride), op.accumulate != 0};
+    product<T, kTiles>(p, rows, team);
+}
+
+template <bool kTiles>
+void run_operation(const Program& program, const Operation& op, Team& team, float* scratch) {
+    const StepView& step = program.step;
+    const int rows = op.of_rows ? step.rows : step.tokens;
+    switch (op.kind) {
+        case Kind::kEmbedding:
+            for_rows(team, rows, [&](int row) { embed(op, step, row); });
+            break;
+        case Kind::kRmsNorm:
+            for_rows(team, rows, [&](int row) { rms_norm(op, program.type, row, scratch); });
+            break;
+        case Kind::kSiluMul:
+            for_rows(team, rows, [&](int row) { silu_mul(op, program.type, row, scratch); });
+            break;
+        case Kind::kLogitRows:
+            for_rows(team, step.rows, [&](int row) {
+                std::memcpy(
+                    static_cast<float*>(op.out) + row * op.out_stride,
+                    static_cast<const float*>(op.in) + step.logit_rows[row] * op.in_stride, sizeof(float) * op.width);
+            });
+            break;
+        case Kind::kAttention:
+            if (program.type == Type::kFloat32)
+                attention<float, false>(program, op, team);
+            else
+                attention<bf16, kTiles>(program, op, team);
+            break;
+        case Kind::kLinear:
+            if (program.type == Type::kFloat32)
+                linear<float, false>(op, rows, team);
+            else if (program.type == Type::kBFloat16)
+                linear<bf16, kTiles>(op, rows, team);
+            else
+                linear<int8_t, kTiles>(op, rows, team);
+            break;
+    }
+}
+
+void run_program(void* context, Team& team, int) {
+    const Program& program = *static_cast<const Program*>(context);
+    static thread_local float* scratch = static_cast<float*>(std::malloc(sizeof(float) * kMaxWidth));
+    for (int i = 0; i < program.count; ++i) {
+        if (program.tiles)
+            run_operation<true>(program, program.operations[i], team, scratch);
+        else
+            run_operation<false>(program, program.operations[i], team, scratch);
+        team.barrier();
+    }
+    if (program.tiles) _tile_release();
+}
+
+template <class T>
+void pack_rows(Weights& w, int first, int rows, const void* source, int source_type, Team& team) {
+    struct Packing {
+        Weights& w;
+        int first, rows;
+        const void* source;
+        int source_type;
+    } packing{w, first, rows, source, source_type};
+    team.run(
+        [](void* context, Team& members, int) {
+            Packing& p = *static_cast<Packing*>(context);
+            float* row = static_cast<float*>(std::malloc(sizeof(float) * (p.w.k + 16)));
+            const int pieces = (p.rows + kPanel - 1) / kPanel;
+            for (int piece = members.take(); piece < pieces; piece = members.take())
+                for (int n = piece * kPanel; n < std::min(p.rows, (piece + 1) * kPanel); ++n) {
+                    const size_t from = static_cast<size_t>(n) * p.w.k;
+                    if (p.source_type == static_cast<int>(Type::kFloat32)) {
+                        pack_row<T>(p.w, p.first + n, static_cast<const float*>(p.source) + from);
+                        continue;
+                    }
+                    const bf16* source_row = static_cast<const bf16*>(p.source) + from;
+                    for (int k = 0; k < p.w.k; ++k) row[k] = to_float(source_row[k]);
+                    pack_row<T>(p.w, p.first + n, row);
+                }
+            std::free(row);
+        },
+        &packing);
+}
+
+size_t panel_bytes(const Weights& w) {
+    const size_t element = w.type == Type::kFloat32 ? 4 : w.type == Type::kBFloat16 ? 2 : 1;
+    return static_cast<size_t>(w.n_padded) * w.k_padded * element;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Whether AMX tiles may be used by this process from now on. Only for CPUs that have them.
+int pw_grant_tiles() { return request_tiles() ? 1 : 0; }
+
+void* pw_map(size_t bytes) { return map_memory(bytes); }
+
+void pw_unmap(void* memory, size_t bytes) { munmap(memory, (bytes + kHugePage - 1) / kHugePage * kHugePage); }
+
+Team* pw_team_create(int threads) { return new (std::nothrow) Team(std::clamp(threads, 1, Team::kMaxThreads)); }
+
+void pw_team_destroy(Team* team) { delete team; }
+
+// The bytes of a packed weight's panels, which the caller maps.
+size_t pw_panel_bytes(int type, int n, int k) {
+    Weights w{};
+    w.type = static_cast<Type>(type);
+    const int step = w.type == Type::kFloat32 ? 16 : w.type == Type::kBFloat16 ? 32 : 64;
+    w.n_padded = round_up(n, kPanel);
+    w.k_padded = round_up(k, step);
+    return panel_bytes(w);
+}
+
+// `panels` is zeroed memory of pw_panel_bytes; scales and sums are [n padded] (int8), bias [n padded] or null.
+Weights* pw_weights_create(int type, int n, int k, void* panels, float* scales, int32_t* sums, float* bias) {
+    const auto kind = static_cast<Type>(type);
+    const int step = kind == Type::kFloat32 ? 16 : kind == Type::kBFloat16 ? 32 : 64;
+    return new (std::nothrow) Weights{kind, n, k, round_up(n, kPanel), round_up(k, step), panels, scales, sums, bias};
+}
+
+void pw_weights_destroy(Weights* w) { delete w; }
+
+// Rows [first, first + rows) from row-major float32 (source_type 0) or bfloat16 (1).
+void pw_weights_pack(Weights* w, Team* team, int first, int rows, const void* source, int source_type) {
+    switch (w->type) {
+        case Type::kFloat32: pack_rows<float>(*w, first, rows, source, source_type, *team); break;
+        case Type::kBFloat16: pack_rows<bf16>(*w, first, rows, source, source_type, *team); break;
+        case Type::kInt8: pack_rows<int8_t>(*w, first, rows, source, source_type, *team); break;
+    }
+}
+
+Program* pw_program_create(Team* team, int type, int tiles, int max_tokens, const AttentionShape* shape) {
+    auto* program = new (std::nothrow) Program{};
+    if (program == nullptr) return nullptr;
+    program->team = team;
+    program->type = static_cast<Type>(type);
+    program->tiles = tiles != 0;
+    program->max_tokens = max_tokens;
+    program->shape = *shape;
+    program->query_tiles = static_cast<QueryTile*>(std::malloc(sizeof(QueryTile) * max_tokens));
+    program->token_seq = static_cast<int32_t*>(std::malloc(sizeof(int32_t) * max_tokens));
+    return program;
+}
+
+void pw_program_destroy(Program* program) {
+    std::free(program->operations);
+    std::free(program->query_tiles);
+    std::free(program->token_seq);
+    delete program;
+}
+
+void pw_program_add(Program* program, const Operation* operation) {
+    if (program->count == program->capacity) {
+        program->capacity = std::max(64, program->capacity * 2);
+        program->operations =
+            static_cast<Operation*>(std::realloc(program->operations, sizeof(Operation) * program->capacity));
+    }
+    program->operations[program->count++] = *operation;
+}
+
+void pw_program_run(Program* program, const StepView* step) {
+    program->step = *step;
+    program->query_tile_count = 0;
+    const int width = program->shape.tile_tokens();
+    for (int seq = 0; seq < step->seqs; ++seq) {
+        const int start = step->query_start[seq], end = step->query_start[seq + 1];
+        for (int token = start; token < end; ++token) program->token_seq[token] = seq;
+        for (int token = start; token < end; token += width)
+            program->query_tiles[program->query_tile_count++] = {seq, token, std::min(width, end - token)};
+    }
+    program->team->run(run_program, program);
+}
+
+void pw_sample(Team* team, const SampleArguments* arguments) {
+    team->run(
+        [](void* context, Team& members, int) { sample_rows(*static_cast<const SampleArguments*>(context), members); },
+        const_cast<SampleArguments*>(arguments));
+}
+
+}  // extern "C"

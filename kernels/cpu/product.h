@@ -1,0 +1,292 @@
+// Matrix products of a few rows of activations with packed weights: float32, bfloat16 and int8.
+//
+// Weights [N, K] are packed into panels of 16 output channels, [N / 16][K / step][step / pair][16][pair]: the order in which
+// both AMX tiles and AVX-512 dot products read them, one stream of memory for each panel. pair is 1 (float32), 2 (bfloat16)
+// or 4 (int8); K is padded with zeros to a multiple of step, N to 16. Every element of the result is summed over K in one
+// order, whatever the number of rows and threads, so a row's result depends on that row alone.
+#pragma once
+
+#include "threads.h"
+#include "tiles.h"
+#include "vector.h"
+
+namespace pw {
+
+enum class Type : int { kFloat32 = 0, kBFloat16 = 1, kInt8 = 2 };
+
+constexpr int kPanel = 16;
+// Buffers of activations are allocated with rows to spare up to a multiple of this: tiles read whole groups.
+constexpr int kRowGroup = 32;
+
+template <class T>
+struct Traits;
+template <>
+struct Traits<float> {
+    using Sum = float;
+    static constexpr int kPair = 1, kStep = 16;
+};
+template <>
+struct Traits<bf16> {
+    using Sum = float;
+    static constexpr int kPair = 2, kStep = 32;
+};
+template <>
+struct Traits<int8_t> {
+    using Sum = int32_t;
+    static constexpr int kPair = 4, kStep = 64;
+};
+
+struct Weights {
+    Type type;
+    int n, k;            // as the model has them
+    int n_padded;        // to a multiple of kPanel
+    int k_padded;        // to a multiple of the type's step
+    void* panels;
+    float* scales;       // [n_padded], int8 only
+    int32_t* sums;       // [n_padded]: sum over K of each channel, int8 only
+    float* bias;         // [n_padded] or null
+};
+
+template <class T>
+inline size_t packed_index(int n, int k, int k_padded) {
+    constexpr int pair = Traits<T>::kPair;
+    return static_cast<size_t>(n / kPanel) * kPanel * k_padded + static_cast<size_t>(k / pair) * kPanel * pair +
+           static_cast<size_t>(n % kPanel) * pair + k % pair;
+}
+
+// What a product reads beside the weights, and where its result goes.
+struct Product {
+    const Weights* weights;
+    const void* activations;  // [rows][activation_stride] of the weights' type
+    size_t activation_stride; // in elements
+    const float* token_scales;  // [rows], int8 only
+    float* out;               // [rows][out_stride]
+    size_t out_stride;
+    bool accumulate;          // add to what is there: the residual
+};
+
+// One row's 16 sums become float32 results.
+template <class Sum>
+inline void finish(const Product& p, int row, int channel, const Sum* sums) {
+    const Weights& w = *p.weights;
+    f32x16 value;
+    if constexpr (sizeof(Sum) == 4 && static_cast<Sum>(0.5f) == 0) {
+        const f32x16 scale = _mm512_mul_ps(_mm512_set1_ps(p.token_scales[row]), _mm512_loadu_ps(w.scales + channel));
+        value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), scale);
+    } else {
+        value = _mm512_loadu_ps(sums);
+    }
+    if (w.bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(w.bias + channel));
+    float* out = p.out + row * p.out_stride + channel;
+    if (p.accumulate) value = _mm512_add_ps(value, _mm512_loadu_ps(out));
+    _mm512_storeu_ps(out, value);
+}
+
+// The AVX-512 way -------------------------------------------------------------------------------------------------
+
+inline __m512 dot_step(__m512 sum, float a, __m512i b) {
+    return _mm512_fmadd_ps(_mm512_set1_ps(a), _mm512_castsi512_ps(b), sum);
+}
+
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
+    using Vector = __m512;
+    static Vector zero() { return _mm512_setzero_ps(); }
+    static Vector step(Vector sum, const float* a, __m512i b) { return dot_step(sum, *a, b); }
+    static void store(float* out, Vector v) { _mm512_storeu_ps(out, v); }
+};
+template <>
+struct Lanes<bf16> {
+    using Vector = __m512;
+    static Vector zero() { return _mm512_setzero_ps(); }
+    static Vector step(Vector sum, const bf16* a, __m512i b) {
+        int32_t pair;
+        std::memcpy(&pair, a, 4);
+        return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)), reinterpret_cast<__m512bh>(b));
+    }
+    static void store(float* out, Vector v) { _mm512_storeu_ps(out, v); }
+};
+template <>
+struct Lanes<int8_t> {
+    using Vector = __m512i;
+    static Vector zero() { return _mm512_setzero_si512(); }
+    // VNNI multiplies unsigned by signed: activations go in with 128 added, which `sums` takes out again.
+    static Vector step(Vector sum, const int8_t* a, __m512i b) {
+        int32_t four;
+        std::memcpy(&four, a, 4);
+        return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(four ^ static_cast<int32_t>(0x80808080)), b);
+    }
+    static void store(int32_t* out, Vector v) { _mm512_storeu_si512(out, v); }
+};
+
+template <class T, int kRows>
+inline void product_rows(const Product& p, int row, int panel, int panels) {
+    using Vector = typename Lanes<T>::Vector;
+    using Sum = typename Traits<T>::Sum;
+    constexpr int pair = Traits<T>::kPair;
+    const Weights& w = *p.weights;
+    const T* a = static_cast<const T*>(p.activations) + row * p.activation_stride;
+    const size_t panel_size = static_cast<size_t>(kPanel) * w.k_padded;
+    const T* b0 = static_cast<const T*>(w.panels) + panel * panel_size;
+    const T* b1 = panels > 1 ? b0 + panel_size : b0;
+    Vector sums[2][kRows];
+    for (int m = 0; m < kRows; ++m) sums[0][m] = sums[1][m] = Lanes<T>::zero();
+    for (int k = 0; k < w.k_padded; k += pair) {
+        const __m512i first = _mm512_loadu_si512(b0 + static_cast<size_t>(k) * kPanel);
+        const __m512i second = _mm512_loadu_si512(b1 + static_cast<size_t>(k) * kPanel);
+        for (int m = 0; m < kRows; ++m) {
+            sums[0][m] = Lanes<T>::step(sums[0][m], a + m * p.activation_stride + k, first);
+            sums[1][m] = Lanes<T>::step(sums[1][m], a + m * p.activation_stride + k, second);
+        }
+    }
+    alignas(64) Sum result[kPanel];
+    for (int half = 0; half < panels; ++half) {
+        const int channel = (panel + half) * kPanel;
+        for (int m = 0; m < kRows; ++m) {
+            if constexpr (sizeof(T) == 1) {
+                const __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(w.sums + channel), 7);
+                Lanes<T>::store(result, _mm512_sub_epi32(sums[half][m], shift));
+            } else {
+                Lanes<T>::store(result, sums[half][m]);
+            }
+            finish(p, row + m, channel, result);
+        }
+    }
+}
+
+template <class T>
+inline void product_vectors(const Product& p, int rows, int panel, int panels) {
+    int row = 0;
+    for (; row + 8 <= rows; row += 8) product_rows<T, 8>(p, row, panel, panels);
+    for (; row + 4 <= rows; row += 4) product_rows<T, 4>(p, row, panel, panels);
+    for (; row < rows; ++row) product_rows<T, 1>(p, row, panel, panels);
+}
+
+// The AMX way -----------------------------------------------------------------------------------------------------
+
+// Tile numbers must be literals, so this is a macro: tile `out` += tile `a` * tile `b`.
+#define PW_TILE_STEP(T, out, a, b)      \
+    do {                                \
+        if constexpr (sizeof(T) == 2)   \
+            _tile_dpbf16ps(out, a, b);  \
+        else                            \
+            _tile_dpbssd(out, a, b);    \
+    } while (false)
+
+// How far ahead of the multiplication weights are fetched, in bytes of a panel: they come from memory, at its full speed only
+// when enough of them are under way.
+constexpr size_t kFetchAhead = 4096;
+
+inline void fetch_ahead(const void* tile) {
+    const char* line = static_cast<const char*>(tile) + kFetchAhead;
+    for (int i = 0; i < 1024; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
+}
+
+// Rows [row, row + 16 * groups) of one or two panels.
+template <class T, int kGroups, int kPanels>
+inline void product_tiles(const Product& p, int row, int rows, int panel, bool fetch) {
+    using Sum = typename Traits<T>::Sum;
+    const Weights& w = *p.weights;
+    const size_t stride = p.activation_stride * sizeof(T);
+    const char* a0 = static_cast<const char*>(p.activations) + row * stride;
+    const char* a1 = a0 + 16 * stride;
+    const size_t panel_bytes = static_cast<size_t>(kPanel) * w.k_padded * sizeof(T);
+    const char* b0 = static_cast<const char*>(w.panels) + panel * panel_bytes;
+    const char* b1 = b0 + panel_bytes;
+    _tile_zero(0);
+    if constexpr (kPanels > 1) _tile_zero(1);
+    if constexpr (kGroups > 1) _tile_zero(2);
+    if constexpr (kGroups > 1 && kPanels > 1) _tile_zero(3);
+    const size_t row_bytes = w.k_padded * sizeof(T);
+    for (size_t k = 0; k < row_bytes; k += 64) {
+        const size_t tile = k * kPanel;
+        if (fetch) {
+            fetch_ahead(b0 + tile);
+            if constexpr (kPanels > 1) fetch_ahead(b1 + tile);
+        }
+        _tile_loadd(4, a0 + k, stride);
+        _tile_loadd(6, b0 + tile, 64);
+        PW_TILE_STEP(T, 0, 4, 6);
+        if constexpr (kPanels > 1) {
+            _tile_loadd(7, b1 + tile, 64);
+            PW_TILE_STEP(T, 1, 4, 7);
+        }
+        if constexpr (kGroups > 1) {
+            _tile_loadd(5, a1 + k, stride);
+            PW_TILE_STEP(T, 2, 5, 6);
+            if constexpr (kPanels > 1) PW_TILE_STEP(T, 3, 5, 7);
+        }
+    }
+    alignas(64) Sum sums[4][16][kPanel];
+    _tile_stored(0, sums[0], 64);
+    if constexpr (kPanels > 1) _tile_stored(1, sums[1], 64);
+    if constexpr (kGroups > 1) _tile_stored(2, sums[2], 64);
+    if constexpr (kGroups > 1 && kPanels > 1) _tile_stored(3, sums[3], 64);
+    for (int group = 0; group < kGroups; ++group)
+        for (int m = 0; m < 16 && group * 16 + m < rows; ++m)
+            for (int half = 0; half < kPanels; ++half)
+                finish(p, row + group * 16 + m, (panel + half) * kPanel, sums[group * 2 + half][m]);
+}
+
+template <class T, int kPanels>
+inline void product_panels(const Product& p, int rows, int panel) {
+    int row = 0;
+    bool fetch = true;  // later rows find the panels in the cache
+    for (; rows - row > 16; row += 32) {
+        product_tiles<T, 2, kPanels>(p, row, rows - row, panel, fetch);
+        fetch = false;
+    }
+    if (row < rows) product_tiles<T, 1, kPanels>(p, row, rows - row, panel, fetch);
+}
+
+// Both ------------------------------------------------------------------------------------------------------------
+
+// Called by every thread of the team; the pieces of work are pairs of panels.
+template <class T, bool kTiles>
+inline void product(const Product& p, int rows, Team& team) {
+    const int panels = p.weights->n_padded / kPanel;
+    const int pieces = (panels + 1) / 2;
+    if constexpr (kTiles && sizeof(T) < 4) configure_tiles_for_products(rows < 16 ? rows : 16);
+    for (int piece = team.take(); piece < pieces; piece = team.take()) {
+        const int panel = piece * 2;
+        const int width = panels - panel > 1 ? 2 : 1;
+        if constexpr (kTiles && sizeof(T) < 4) {
+            if (width == 2)
+                product_panels<T, 2>(p, rows, panel);
+            else
+                product_panels<T, 1>(p, rows, panel);
+        } else {
+            product_vectors<T>(p, rows, panel, width);
+        }
+    }
+}
+
+// Packing ---------------------------------------------------------------------------------------------------------
+
+template <class T>
+inline void pack_row(Weights& w, int n, const float* row) {
+    T* panels = static_cast<T*>(w.panels);
+    if constexpr (sizeof(T) == 1) {
+        const float largest = largest_magnitude(row, w.k);
+        const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+        int32_t sum = 0;
+        for (int k = 0; k < w.k; ++k) {
+            const int value = _mm_cvtss_si32(_mm_set_ss(row[k] * inverse));
+            panels[packed_index<T>(n, k, w.k_padded)] = static_cast<T>(value);
+            sum += value;
+        }
+        w.scales[n] = largest / 127.0f;
+        w.sums[n] = sum;
+    } else {
+        for (int k = 0; k < w.k; ++k) {
+            if constexpr (sizeof(T) == 2)
+                panels[packed_index<T>(n, k, w.k_padded)] = to_bf16(row[k]);
+            else
+                panels[packed_index<T>(n, k, w.k_padded)] = row[k];
+        }
+    }
+}
+
+}  // namespace pw

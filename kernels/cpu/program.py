@@ -1,0 +1,339 @@
+"""The CPU's backend: records a model's forward pass into a program, and runs that for each step with one call into C++.
+
+Activations are bfloat16, int8 or float32; the residual stream, the projections and all sums are float32; keys and values
+are bfloat16 (float32 for FLOAT32). Buffers are made when the forward pass is recorded, one for each operation and
+width: a value other than the residual stream has to be used before the same operation writes the next one of its width.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pennyweight.kernels.backend import Forward
+from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.ops import Precision
+from pennyweight.kernels.step import Step
+
+from .library import AttentionShape, Library, Operation, StepView
+
+# Tiles read whole groups of rows: buffers of activations have rows to spare up to a multiple of this.
+ROW_GROUP = 32
+# The widest row that the kernels' working memory holds.
+MAX_WIDTH = 65536
+MAX_HEAD_DIM = 256
+
+_TYPES = {Precision.FLOAT32: 0, Precision.BFLOAT16: 1, Precision.INT8: 2}
+_DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16, Precision.INT8: torch.int8}
+# K is padded to the elements of 64 bytes.
+_STEPS = {Precision.FLOAT32: 16, Precision.BFLOAT16: 32, Precision.INT8: 64}
+
+
+class _Kind(enum.IntEnum):
+    EMBEDDING = 0
+    RMS_NORM = 1
+    LINEAR = 2
+    ATTENTION = 3
+    SILU_MUL = 4
+    LOGIT_ROWS = 5
+
+
+class MappedTensor:
+    """Zeroed memory in huge pages where the system has them, touched first by whoever writes it. Freed with its owner."""
+
+    def __init__(self, library: Library, num_bytes: int) -> None:
+        self._library = library
+        self._num_bytes = max(num_bytes, 1)
+        address = library.c.pw_map(self._num_bytes)
+        if not address:
+            raise MemoryError(f"{num_bytes} bytes of memory are not to be had")
+        self.address: int = address
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self._library.c.pw_unmap(self.address, self._num_bytes)
+
+
+class PackedLinear:
+    """Weights [N, K] in the kernels' layout (product.h), with what belongs to them."""
+
+    def __init__(self, library: Library, precision: Precision, n: int, k: int, bias: Tensor | None) -> None:
+        kind = _TYPES[precision]
+        padded = round_up(n, 16)
+        self._library = library
+        self._panels = MappedTensor(library, library.c.pw_panel_bytes(kind, n, k))
+        self._scales = torch.zeros(padded if precision is Precision.INT8 else 0)
+        self._sums = torch.zeros(len(self._scales), dtype=torch.int32)
+        self._bias = torch.nn.functional.pad(bias.float(), (0, padded - n)) if bias is not None else None
+        self.n, self.k, self.n_padded = n, k, padded
+        self.address: int = library.c.pw_weights_create(
+            kind,
+            n,
+            k,
+            self._panels.address,
+            self._scales.data_ptr(),
+            self._sums.data_ptr(),
+            None if self._bias is None else self._bias.data_ptr(),
+        )
+
+    def pack(self, team: int, first: int, weight: Tensor) -> None:
+        """Put rows [first, first + len(weight)) in place."""
+        if weight.dtype not in (torch.float32, torch.bfloat16):
+            weight = weight.float()
+        weight = weight.contiguous()
+        source = 0 if weight.dtype is torch.float32 else 1
+        self._library.c.pw_weights_pack(self.address, team, first, weight.shape[0], weight.data_ptr(), source)
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self._library.c.pw_weights_destroy(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What flows between recorded operations: a buffer [rows][stride], its width and, for int8, its rows' scales."""
+
+    data: Tensor
+    width: int
+    of_rows: bool
+    scales: Tensor | None = None
+
+    @property
+    def stride(self) -> int:
+        return self.data.shape[1]
+
+
+class CpuOps:
+    """Implements Ops by recording. ``begin`` starts a program, ``program`` is its address."""
+
+    def __init__(self, library: Library, precision: Precision, threads: int) -> None:
+        self.precision = precision
+        self._library = library
+        self.team = library.team(threads)
+        self._geometry: Geometry | None = None
+        self.program: int | None = None
+        self._buffers: dict[tuple[_Kind, int, bool], _Value] = {}
+        self._kept: list[object] = []
+
+    def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> PackedLinear:
+        given = list(biases) or [None] * len(parts)
+        bias = None
+        if any(one is not None for one in given):
+            pairs = zip(parts, given, strict=True)
+            bias = torch.cat([torch.zeros(part.shape[0]) if one is None else one.float() for part, one in pairs])
+        rows = sum(part.shape[0] for part in parts)
+        linear = PackedLinear(self._library, self.precision, rows, parts[0].shape[1], bias)
+        first = 0
+        for part in parts:
+            linear.pack(self.team, first, part)
+            first += part.shape[0]
+        return linear
+
+    def prepare_table(self, weight: Tensor) -> Tensor:
+        dtype = torch.float32 if self.precision is Precision.FLOAT32 else torch.bfloat16
+        return weight.to(dtype, copy=True).contiguous()
+
+    def prepare_vector(self, weight: Tensor) -> Tensor:
+        return weight.to(torch.float32, copy=True).contiguous()
+
+    def begin(self, geometry: Geometry) -> None:
+        """Make the cache and start a program for these sizes. Raises ValueError for sizes that the kernels can't do."""
+        self._check(geometry)
+        self._geometry = geometry
+        dim_padded = round_up(geometry.head_dim, 16 if self.precision is Precision.FLOAT32 else 32)
+        self._cos, self._sin = geometry.rope_cos.float().contiguous(), geometry.rope_sin.float().contiguous()
+        element = 4 if self.precision is Precision.FLOAT32 else 2
+        self._layer_bytes = geometry.num_blocks * geometry.num_kv_heads * geometry.block_size * dim_padded * element
+        self._cache = MappedTensor(self._library, 2 * geometry.num_layers * self._layer_bytes)
+        shape = AttentionShape(
+            geometry.num_heads,
+            geometry.num_kv_heads,
+            geometry.head_dim,
+            dim_padded,
+            geometry.block_size,
+            geometry.num_blocks,
+            self._cos.data_ptr(),
+            self._sin.data_ptr(),
+            geometry.qk_norm_eps,
+        )
+        self._attended = self._rows(geometry.num_heads * geometry.head_dim, torch.float32, of_rows=False)
+        self.program = self._library.c.pw_program_create(
+            self.team, _TYPES[self.precision], self._library.isa == "amx", geometry.max_tokens, ctypes.byref(shape)
+        )
+
+    def embedding(self, table: Tensor) -> _Value:
+        width = table.shape[1]
+        out = self._wide(_Kind.EMBEDDING, width, of_rows=False)
+        table_type = 0 if table.dtype is torch.float32 else 1
+        self._record(_Kind.EMBEDDING, out, width=width, table_type=table_type, weight=table.data_ptr())
+        self._kept.append(table)
+        return out
+
+    def rms_norm(self, x: _Value, weight: Tensor, eps: float) -> _Value:
+        out = self._activation(_Kind.RMS_NORM, x.width, x.of_rows)
+        self._record(_Kind.RMS_NORM, out, source=x, width=x.width, epsilon=eps, weight=weight.data_ptr())
+        self._kept.append(weight)
+        return out
+
+    def linear(self, a: _Value, weight: PackedLinear) -> _Value:
+        out = self._wide(_Kind.LINEAR, weight.n, of_rows=a.of_rows)
+        self._product(a, weight, out, accumulate=False)
+        return out
+
+    def linear_add(self, residual: _Value, a: _Value, weight: PackedLinear) -> _Value:
+        self._product(a, weight, residual, accumulate=True)
+        return residual
+
+    def attention(self, qkv: _Value, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Value:
+        geometry = self._geometry
+        assert geometry is not None
+        out = self._activation(_Kind.ATTENTION, geometry.num_heads * geometry.head_dim, of_rows=False)
+        keys = self._cache.address + 2 * layer * self._layer_bytes
+        self._record(
+            _Kind.ATTENTION,
+            out,
+            source=qkv,
+            width=qkv.width,
+            keys=keys,
+            values=keys + self._layer_bytes,
+            q_norm=None if q_norm is None else q_norm.data_ptr(),
+            k_norm=None if k_norm is None else k_norm.data_ptr(),
+            attended=self._attended.data_ptr(),
+        )
+        self._kept += [q_norm, k_norm]
+        return out
+
+    def silu_mul(self, gate_up: _Value) -> _Value:
+        width = gate_up.width // 2
+        out = self._activation(_Kind.SILU_MUL, width, gate_up.of_rows)
+        self._record(_Kind.SILU_MUL, out, source=gate_up, width=width)
+        return out
+
+    def logit_rows(self, x: _Value) -> _Value:
+        out = self._wide(_Kind.LOGIT_ROWS, x.width, of_rows=True)
+        self._record(_Kind.LOGIT_ROWS, out, source=x, width=x.width)
+        return out
+
+    def check_step(self, step: Step) -> None:
+        """Raise ValueError for a step over the sizes that the buffers were made for."""
+        geometry = self._geometry
+        assert geometry is not None
+        if step.num_tokens > geometry.max_tokens or step.num_logit_rows > geometry.max_logit_rows:
+            raise ValueError(
+                f"a step of {step.num_tokens} tokens and {step.num_logit_rows} rows of logits: "
+                f"at most {geometry.max_tokens} and {geometry.max_logit_rows}"
+            )
+
+    def _product(self, a: _Value, weight: PackedLinear, out: _Value, *, accumulate: bool) -> None:
+        if a.width != weight.k:
+            raise ValueError(f"a product of rows of {a.width} with weights of {weight.k}")
+        self._record(
+            _Kind.LINEAR, out, source=a, width=a.width, accumulate=accumulate, weight=weight.address, scales=a.scales
+        )
+        self._kept.append(weight)
+
+    def _record(
+        self,
+        kind: _Kind,
+        out: _Value,
+        *,
+        width: int,
+        source: _Value | None = None,
+        scales: Tensor | None = None,
+        accumulate: bool = False,
+        epsilon: float = 0.0,
+        **addresses: int | None,
+    ) -> None:
+        operation = Operation(kind=kind, of_rows=out.of_rows, width=width, accumulate=accumulate, epsilon=epsilon)
+        if source is not None:
+            operation.source, operation.source_stride = source.data.data_ptr(), source.stride
+        operation.out, operation.out_stride = out.data.data_ptr(), out.stride
+        factors = scales if scales is not None else out.scales
+        operation.scales = None if factors is None else factors.data_ptr()
+        for name, address in addresses.items():
+            setattr(operation, name, address)
+        self._library.c.pw_program_add(self.program, ctypes.byref(operation))
+        self._kept += [source, out]
+
+    def _activation(self, kind: _Kind, width: int, of_rows: bool) -> _Value:
+        key = (kind, width, of_rows)
+        if key not in self._buffers:
+            data = self._rows(round_up(width, _STEPS[self.precision]), _DTYPES[self.precision], of_rows=of_rows)
+            scales = torch.zeros(data.shape[0]) if self.precision is Precision.INT8 else None
+            self._buffers[key] = _Value(data, width, of_rows, scales)
+        return self._buffers[key]
+
+    def _wide(self, kind: _Kind, width: int, *, of_rows: bool) -> _Value:
+        key = (kind, width, of_rows)
+        if key not in self._buffers:
+            # Products write whole panels of 16 channels.
+            self._buffers[key] = _Value(self._rows(round_up(width, 16), torch.float32, of_rows=of_rows), width, of_rows)
+        return self._buffers[key]
+
+    def _rows(self, stride: int, dtype: torch.dtype, *, of_rows: bool) -> Tensor:
+        geometry = self._geometry
+        assert geometry is not None, "begin() comes before the operations"
+        count = geometry.max_logit_rows if of_rows else geometry.max_tokens
+        return torch.zeros(round_up(count, ROW_GROUP), stride, dtype=dtype)
+
+    def _check(self, geometry: Geometry) -> None:
+        if geometry.head_dim > MAX_HEAD_DIM or geometry.head_dim % 2:
+            raise ValueError(f"a head of {geometry.head_dim}: it must be even and at most {MAX_HEAD_DIM}")
+        if max(geometry.intermediate_size, geometry.hidden_size) > MAX_WIDTH:
+            raise ValueError(f"rows of {geometry.intermediate_size}: at most {MAX_WIDTH} are possible")
+        if geometry.block_size % 16:
+            raise ValueError(f"blocks of {geometry.block_size} tokens: they must be a multiple of 16")
+
+
+class CpuBackend:
+    """Implements Backend with the compiled kernels."""
+
+    def __init__(self, library: Library, precision: Precision, *, threads: int) -> None:
+        self._library = library
+        self.ops = CpuOps(library, precision, threads)
+        self.device = torch.device("cpu")
+        self.kv_dtype = torch.float32 if precision is Precision.FLOAT32 else torch.bfloat16
+        self._logits: _Value | None = None
+
+    def allocate(self, geometry: Geometry) -> None:
+        self.ops.begin(geometry)
+
+    def capture(self, forward: Forward) -> None:
+        self._logits = forward(self.ops)
+
+    def run(self, step: Step) -> Tensor:
+        assert self._logits is not None, "capture() comes before run()"
+        self.ops.check_step(step)
+        view = StepView(
+            step.token_ids.data_ptr(),
+            step.positions.data_ptr(),
+            step.slots.data_ptr(),
+            step.query_start.data_ptr(),
+            step.context_lens.data_ptr(),
+            step.block_tables.data_ptr(),
+            step.logit_rows.data_ptr(),
+            step.block_tables.stride(0),
+            step.num_tokens,
+            step.num_seqs,
+            step.num_logit_rows,
+        )
+        self._library.c.pw_program_run(self.ops.program, ctypes.byref(view))
+        return self._logits.data[: step.num_logit_rows, : self._logits.width]
+
+    def describe(self) -> dict[str, str]:
+        # The number of threads is not here: results don't depend on it.
+        return {"kernels": "cpu", "isa": self._library.isa}
+
+    def __del__(self) -> None:
+        if self.ops.program is not None:
+            self._library.c.pw_program_destroy(self.ops.program)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple of ``multiple`` that is not below ``value``."""
+    return -(-value // multiple) * multiple

@@ -1,0 +1,141 @@
+"""The compiled CPU kernels against the reference in float64, and against themselves in other company."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from fakes.tiny_decoder import TinyDecoder, make_step
+
+from pennyweight.kernels.backend import Backend
+from pennyweight.kernels.cpu import library as cpu_library
+from pennyweight.kernels.cpu.library import Library, cpu_isa, library_path
+from pennyweight.kernels.cpu.program import CpuBackend
+from pennyweight.kernels.ops import Precision
+from pennyweight.kernels.torch_ops import TorchBackend
+
+SHAPES = {
+    "grouped": TinyDecoder(),
+    "wide heads": TinyDecoder(hidden=128, heads=4, kv_heads=1, head_dim=64),
+    "head of 128": TinyDecoder(hidden=64, heads=2, kv_heads=2, head_dim=128),
+    "more heads than lanes": TinyDecoder(hidden=64, heads=20, kv_heads=1, head_dim=16),
+    "norms and biases": TinyDecoder(qk_norm=True, bias=True, head_dim=32),
+    "odd sizes": TinyDecoder(hidden=50, intermediate=70, heads=3, kv_heads=3, head_dim=10, vocab=37),
+    "blocks of 32": TinyDecoder(block_size=32, num_blocks=32),
+}
+
+
+@pytest.fixture(params=["amx", "avx512"])
+def library(request: pytest.FixtureRequest) -> Library:
+    path = library_path()
+    if path is None:
+        pytest.skip("the CPU kernels are not built: no C++ compiler")
+    if cpu_isa() == "none" or (request.param == "amx" and cpu_isa() != "amx"):
+        pytest.skip(f"this CPU has no {request.param}")
+    return Library(path, request.param)
+
+
+def tokens_of(seed: int, count: int, vocab: int) -> list[int]:
+    return [random.Random(seed).randrange(vocab) for _ in range(count)]
+
+
+def run(backend: Backend, *args: object, **kwargs: object) -> torch.Tensor:
+    return backend.run(make_step(*args, **kwargs)).clone()  # type: ignore[arg-type]
+
+
+def tables(decoder: TinyDecoder, lengths: list[int]) -> list[list[int]]:
+    """Blocks for sequences of these lengths, scattered."""
+    blocks = list(range(decoder.num_blocks))
+    random.Random(3).shuffle(blocks)
+    return [[blocks.pop() for _ in range(-(-length // decoder.block_size))] for length in lengths]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(Precision.FLOAT32, 2e-4), (Precision.BFLOAT16, 0.12), (Precision.INT8, 0.5)]
+)
+def test_logits_are_those_of_the_reference(
+    library: Library, shape: str, precision: Precision, tolerance: float
+) -> None:
+    decoder = SHAPES[shape]
+    kernels = decoder.install(CpuBackend(library, precision, threads=2))
+    reference = decoder.install(TorchBackend(Precision.FLOAT32, torch.device("cpu"), dtype=torch.float64))
+    lengths = [1, 17, 90, 280 if decoder.num_blocks * decoder.block_size > 900 else 40]
+    where = tables(decoder, [length + 2 for length in lengths])
+    prompts = [tokens_of(seed, length, decoder.vocab) for seed, length in enumerate(lengths)]
+    # The longest in two chunks, the second beside the others; then all decode.
+    long = prompts[-1]
+    steps = [
+        [(long[: len(long) // 2], 0, where[-1])],
+        [(prompt, 0, table) for prompt, table in zip(prompts[:-1], where, strict=False)]
+        + [(long, len(long) // 2, where[-1])],
+        [([*prompt, 5], len(prompt), table) for prompt, table in zip(prompts, where, strict=True)],
+    ]
+    for work in steps:
+        ours, wanted = (run(backend, work, decoder.block_size).double() for backend in (kernels, reference))
+        assert ours.shape == wanted.shape
+        scale = wanted.std()
+        assert ((ours - wanted).abs().max() / scale).item() < tolerance
+        assert ((ours - wanted).square().mean().sqrt() / scale).item() < tolerance / 4
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_int8_and_bfloat16_are_those_of_plain_pytorch(library: Library, precision: Precision) -> None:
+    decoder = SHAPES["wide heads"]
+    kernels = decoder.install(CpuBackend(library, precision, threads=1))
+    plain = decoder.install(TorchBackend(precision, torch.device("cpu")))
+    work = [(tokens_of(1, 60, decoder.vocab), 0, tables(decoder, [60])[0])]
+    ours, theirs = (run(backend, work, decoder.block_size) for backend in (kernels, plain))
+    assert ((ours - theirs).std() / theirs.std()).item() < 0.02
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_sequence_gets_the_same_bits_in_any_company(library: Library, precision: Precision) -> None:
+    decoder = SHAPES["grouped"]
+    prompt = tokens_of(11, 330, decoder.vocab)
+    others = [tokens_of(seed, 5 + 13 * seed, decoder.vocab) for seed in range(9)]
+    where = tables(decoder, [340, *(len(other) + 1 for other in others)])
+
+    def prefill_alone_then_decode_alone(backend: Backend) -> torch.Tensor:
+        last = [run(backend, [(prompt[:200], 0, where[0])], 16)[-1]]
+        last.append(run(backend, [(prompt[:329], 200, where[0])], 16)[-1])
+        last.append(run(backend, [(prompt, 329, where[0])], 16)[-1])
+        return torch.stack(last)
+
+    def prefill_in_odd_chunks_beside_others(backend: Backend) -> torch.Tensor:
+        kept = {}
+        for start, stop in ((0, 7), (7, 60), (60, 61), (61, 200), (200, 210), (210, 329), (329, 330)):
+            near = [(other, 0, table) for other, table in zip(others[: start % 5 + 1], where[1:], strict=False)]
+            near = [one for one in near if len(one[0]) + stop - start < 200]
+            step = [*near, (prompt[:stop], start, where[0])]
+            kept[stop] = run(backend, step, 16)[-1]
+        return torch.stack([kept[200], kept[329], kept[330]])
+
+    alone = prefill_alone_then_decode_alone(decoder.install(CpuBackend(library, precision, threads=1)))
+    together = prefill_in_odd_chunks_beside_others(decoder.install(CpuBackend(library, precision, threads=2)))
+    torch.testing.assert_close(alone, together, rtol=0, atol=0)
+
+
+def test_what_another_sequence_left_in_a_block_does_not_count(library: Library) -> None:
+    decoder = SHAPES["grouped"]
+    backend = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1))
+    prompt, table = tokens_of(1, 5, decoder.vocab), [4]
+    clean = run(backend, [(prompt, 0, table)], 16)
+    poisoned = decoder.weights["embedding"][3].clone()
+    decoder.weights["embedding"][3] = float("nan")
+    try:
+        spoiling = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1))
+    finally:
+        decoder.weights["embedding"][3] = poisoned
+    assert run(spoiling, [([3] * 16, 0, table)], 16).isnan().all()
+    prompt = [token if token != 3 else 4 for token in prompt]
+    torch.testing.assert_close(
+        run(spoiling, [(prompt, 0, table)], 16), run(backend, [(prompt, 0, table)], 16), rtol=0, atol=0
+    )
+    assert clean.isfinite().all()
+
+
+def test_a_limit_on_the_instruction_set_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cpu_library.ISA_VARIABLE, "none")
+    assert cpu_isa() == "none"
