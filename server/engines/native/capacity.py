@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.errors import ModelError
 
-from .model_config import ModelConfig
-
 GIB = 1 << 30
 
 # By default a CPU's cache takes this share of the free memory and at most so much: the machine has other work, and more
@@ -28,9 +26,9 @@ class Capacity:
 
 
 def plan_capacity(
-    config: ModelConfig, settings: EngineSettings, *, bytes_per_block: int, free_memory: int, is_cuda: bool
+    settings: EngineSettings, *, model_len: int, bytes_per_block: int, free_memory: int, is_cuda: bool
 ) -> Capacity:
-    """The KV cache's size, and the context it allows.
+    """The KV cache's size, and the context it allows, for a model whose own context is ``model_len`` tokens.
 
     ``settings.kv_cache_memory`` bytes if given; else a share of ``free_memory`` (0.4 of it and at most 4 GiB on a CPU, 0.9
     of it on a GPU), but never more than ``max_num_seqs`` sequences of full length could use. The context is
@@ -38,7 +36,7 @@ def plan_capacity(
 
     Raises ModelError when more is asked for than the model has or the memory holds.
     """
-    asked, model_len = settings.max_model_len, config.max_position_embeddings
+    asked = settings.max_model_len
     if asked is not None and not 1 <= asked <= model_len:
         raise ModelError(f"max_model_len is {asked}, but the model's context is 1 to {model_len} tokens")
     wanted_len = asked or model_len

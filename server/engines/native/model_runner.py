@@ -155,8 +155,8 @@ def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backe
     is_cuda = backend.device.type == "cuda"
     bytes_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * backend.kv_dtype.itemsize
     capacity = plan_capacity(
-        config,
         settings,
+        model_len=config.max_position_embeddings,
         bytes_per_block=bytes_per_token * settings.block_size,
         free_memory=torch.cuda.mem_get_info(backend.device)[0] if is_cuda else available_memory(),
         is_cuda=is_cuda,
