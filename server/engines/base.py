@@ -53,7 +53,8 @@ class Capabilities:
 class EngineStats:
     """What an engine is doing now, and counters since its start (they may fall back to 0 when it restarts).
 
-    ``kv_cache_usage`` is a share from 0 to 1; prefix cache queries and hits are counted in tokens.
+    ``kv_cache_usage`` is a share from 0 to 1; prefix cache queries and hits are counted in tokens; ``restarts`` is how
+    often the engine was started again.
     """
 
     running: int = 0
@@ -62,6 +63,7 @@ class EngineStats:
     prefix_cache_queries: int = 0
     prefix_cache_hits: int = 0
     preemptions: int = 0
+    restarts: int = 0
 
 
 class Engine(Protocol):

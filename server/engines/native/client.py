@@ -171,6 +171,7 @@ class NativeEngine:
             prefix_cache_queries=stats.prefix_queries,
             prefix_cache_hits=stats.prefix_hits,
             preemptions=stats.preemptions,
+            restarts=max(self._supervisor.restarts, 0),
         )
 
     async def aclose(self) -> None:

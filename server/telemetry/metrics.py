@@ -1,0 +1,182 @@
+"""What Prometheus reads at /metrics: vLLM's set of names under our prefix, so that dashboards made for vLLM need one substitution.
+
+============================================ ============================================ =========================
+vLLM                                         here                                         taken from
+============================================ ============================================ =========================
+vllm:num_requests_running                    pennyweight:num_requests_running             engine, at each scrape
+vllm:num_requests_waiting                    pennyweight:num_requests_waiting             engine, at each scrape
+vllm:kv_cache_usage_perc (0 to 1)            pennyweight:kv_cache_usage_perc (0 to 1)     engine, at each scrape
+vllm:prefix_cache_queries_total (tokens)     pennyweight:prefix_cache_queries_total       engine, at each scrape
+vllm:prefix_cache_hits_total (tokens)        pennyweight:prefix_cache_hits_total          engine, at each scrape
+vllm:num_preemptions_total                   pennyweight:num_preemptions_total            engine, at each scrape
+vllm:prompt_tokens_total                     pennyweight:prompt_tokens_total              answers
+vllm:generation_tokens_total                 pennyweight:generation_tokens_total          answers, as they stream
+vllm:request_success_total{finished_reason}  pennyweight:request_success_total            answers
+vllm:time_to_first_token_seconds             pennyweight:time_to_first_token_seconds      answers, from the arrival
+vllm:inter_token_latency_seconds             pennyweight:inter_token_latency_seconds      answers
+vllm:e2e_request_latency_seconds             pennyweight:e2e_request_latency_seconds      answers, from the arrival
+vllm:request_queue_time_seconds              pennyweight:request_queue_time_seconds       ``Started.queue_seconds``
+vllm:request_prompt_tokens                   pennyweight:request_prompt_tokens            answers
+vllm:request_generation_tokens               pennyweight:request_generation_tokens        answers
+--                                           pennyweight:request_failure_total{code}      answers
+--                                           pennyweight:http_requests_total              endpoint, method, status
+--                                           pennyweight:engine_state{state}              1 for the state it is in
+--                                           pennyweight:engine_restarts_total            engine, at each scrape
+--                                           pennyweight:build_info{version}              always 1
+============================================ ============================================ =========================
+
+All but the last and http_requests carry ``model_name``; vLLM's ``engine`` label (the index of a data-parallel replica) has no
+counterpart. ``request_success`` counts choices, by ``stop``, ``length`` or ``abort`` (the client went away). Histograms have vLLM's
+buckets, and three below 10 ms for the time between tokens, which a small model's tokens would otherwise all fall under.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from pennyweight.server.engines.base import Engine, EngineStats, HealthState
+
+PREFIX = "pennyweight:"
+
+# Seconds.
+_FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560)  # fmt: skip
+_BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)  # fmt: skip
+_REQUEST = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
+# Tokens. vLLM ends the series at the model's context; here it is the same for all models.
+_TOKENS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))
+
+_COUNTERS = {
+    "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
+    "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
+    "preemptions": "Requests that gave up their KV cache to others and were computed again.",
+    "restarts": "Times that the engine's process was started again.",
+}
+_COUNTER_NAMES = {"preemptions": "num_preemptions", "restarts": "engine_restarts"}
+
+
+class _EngineCollector(Collector):
+    """Asks each engine what it is doing when Prometheus does.
+
+    An engine's counters start from 0 again with its process; what they had reached is added to what follows. What it
+    counted between the last scrape and its end is lost.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+        self._last = dict.fromkeys(engines, EngineStats())
+        self._before = {name: dict.fromkeys(_COUNTERS, 0) for name in engines}
+
+    def collect(self) -> Iterator[Metric]:
+        running = _gauge("num_requests_running", "Requests in the running batch.")
+        waiting = _gauge("num_requests_waiting", "Requests waiting in the engine for a place in the batch.")
+        usage = _gauge("kv_cache_usage_perc", "Share of the KV cache in use, from 0 to 1.")
+        state = _gauge("engine_state", "1 for the state that the engine is in.", "state")
+        counters = {
+            field: CounterMetricFamily(PREFIX + _COUNTER_NAMES.get(field, field), help_text, labels=["model_name"])
+            for field, help_text in _COUNTERS.items()
+        }
+        for name, engine in self._engines.items():
+            stats = engine.stats()
+            running.add_metric([name], stats.running)
+            waiting.add_metric([name], stats.waiting)
+            usage.add_metric([name], stats.kv_cache_usage)
+            now = engine.health().state
+            for one in HealthState:
+                state.add_metric([name, one.value], float(one is now))
+            for field, value in self._accumulate(name, stats).items():
+                counters[field].add_metric([name], value)
+        yield from (running, waiting, usage, state, *counters.values())
+
+    def _accumulate(self, name: str, stats: EngineStats) -> dict[str, int]:
+        last, before = self._last[name], self._before[name]
+        self._last[name] = stats
+        for field in _COUNTERS:
+            if getattr(stats, field) < getattr(last, field):
+                before[field] += getattr(last, field)
+        return {field: before[field] + getattr(stats, field) for field in _COUNTERS}
+
+
+def _gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, help_text, labels=["model_name", *labels])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetrics:
+    """The metrics of one model's answers, with its label bound, so that observing is one call without a look-up."""
+
+    prompt_tokens: Counter
+    generation_tokens: Counter
+    success: Mapping[str, Counter]
+    failure: Counter
+    time_to_first_token: Histogram
+    inter_token_latency: Histogram
+    e2e_latency: Histogram
+    queue_time: Histogram
+    request_prompt_tokens: Histogram
+    request_generation_tokens: Histogram
+
+
+class Metrics:
+    """All metrics of one server, in a registry of their own. ``engines`` are by the name that labels them."""
+
+    def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(engines))
+        Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self._registry).labels(version).set(1)
+        self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
+        self._models = self._bind(engines)
+
+    def model(self, name: str) -> ModelMetrics:
+        """The metrics of a model. Raises KeyError for a name that is no engine's."""
+        return self._models[name]
+
+    def http_request(self, endpoint: str, method: str, status: int) -> None:
+        """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""
+        self._http.labels(endpoint, method, str(status)).inc()
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type.
+
+        Always the text format, which every Prometheus reads: prometheus_client's OpenMetrics writes ``:`` in a name as ``_``.
+        """
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, help_text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(PREFIX + name, help_text, ["model_name"], buckets=buckets, registry=self._registry)
+
+    def _bind(self, engines: Mapping[str, Engine]) -> dict[str, ModelMetrics]:
+        prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
+        generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
+        success = self._counter("request_success", "Choices that ended, by why.", "model_name", "finished_reason")
+        failure = self._counter("request_failure", "Requests that ended in an error.", "model_name", "code")
+        first = self._histogram("time_to_first_token_seconds", "From arrival to the first token.", _FIRST_TOKEN)
+        between = self._histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _BETWEEN_TOKENS)
+        e2e = self._histogram("e2e_request_latency_seconds", "From arrival to the end of the answer.", _REQUEST)
+        queue = self._histogram("request_queue_time_seconds", "From arrival in the engine to the first step.", _REQUEST)
+        prompts = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
+        generations = self._histogram("request_generation_tokens", "Tokens generated for a request.", _TOKENS)
+        return {
+            name: ModelMetrics(
+                prompt_tokens=prompt.labels(name),
+                generation_tokens=generation.labels(name),
+                success={reason: success.labels(name, reason) for reason in ("stop", "length", "abort")},
+                failure=failure,
+                time_to_first_token=first.labels(name),
+                inter_token_latency=between.labels(name),
+                e2e_latency=e2e.labels(name),
+                queue_time=queue.labels(name),
+                request_prompt_tokens=prompts.labels(name),
+                request_generation_tokens=generations.labels(name),
+            )
+            for name in engines
+        }
