@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pennyweight.server.errors import ModelError
 
 from .gguf_file import GGUFFile
+from .gguf_tokenizer import adds_bos
 
 # general.architecture -> (architectures, model_type). llama.cpp files Mistral 7B and its like under llama.
 ARCHITECTURES = MappingProxyType(
@@ -155,7 +156,8 @@ def tokenizer_config_of(file: GGUFFile) -> dict[str, Any]:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         "model_max_length": metadata.get(f"{metadata.get('general.architecture')}.context_length"),
-        "add_bos_token": bool(metadata.get("tokenizer.ggml.add_bos_token", False)),
+        "add_bos_token": adds_bos(metadata),
+        "add_eos_token": bool(metadata.get("tokenizer.ggml.add_eos_token", False)),
     }
     for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         token_id = metadata.get(f"tokenizer.ggml.{key}_token_id")
