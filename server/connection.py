@@ -1,0 +1,188 @@
+"""One client's connection, guarded against clients that are slow, silent or too many; uvicorn trusts them.
+
+uvicorn's own protocol waits forever for a header, for a header's end of any size, and for a reader of its answer. This one
+
+- closes a connection on which no whole header has come within ``header_timeout`` of its first byte (or of its opening),
+- answers 431 and closes when a header (or a trailer, or the framing of a chunked body) is over ``max_header_bytes``,
+- answers 503 and closes at once when ``max_connections`` are open,
+- breaks a connection whose client takes nothing of a full send buffer for ``write_timeout``, or leaves a finished answer
+  unread for as long; what was being computed for it is then cancelled as after any disconnect,
+- tells the request under way of a disconnect also when the client had already sent further requests behind it.
+
+These answers are plain text: they come before there is a request that could have an answer in the API's shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from pennyweight.server.config import HttpSettings
+
+
+class _HeaderTooLarge(Exception):
+    """Raised into the parser to end it; the client has been answered."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol with the limits of ``HttpSettings``."""
+
+    def __init__(
+        self,
+        http: HttpSettings,
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._http = http
+        self._refused = False
+        self._running: RequestResponseCycle | None = None
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        # Bytes of the current message that are not accounted for by its body: see data_received.
+        self._overhead = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= self._http.max_connections:
+            self.transport = transport
+            self._refuse(b"503 Service Unavailable", b"Too many connections.")
+            return
+        super().connection_made(transport)
+        self._start_header_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_header_timer()
+        self._stop_write_timer()
+        if self.flow is None:
+            return  # refused at the door
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._is_idle() and self._header_timer is None:
+            self._start_header_timer()
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._overhead > self._http.max_header_bytes:
+            self._refuse_header()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._refused:
+            self._refuse(b"400 Bad Request", msg.encode("ascii"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = self._overhead = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count_header(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._count_header(len(name) + len(value) + len(": \r\n"))
+
+    def on_headers_complete(self) -> None:
+        self._stop_header_timer()
+        self._overhead = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        # Chunks carry their own sizes (and extensions, and trailers): allow as much again as the body itself.
+        self._overhead -= 2 * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._overhead = 0
+        super().on_message_complete()
+        if self._is_idle() and self._header_timer is not None:
+            # The rest of a body that was answered before it had come: the connection is idle from here on.
+            self._stop_header_timer()
+            self._keep_alive()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._start_write_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_write_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            # The last answer lies unread; an orderly close would wait for its reader.
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._http.max_header_bytes:
+            self._refuse_header()
+            raise _HeaderTooLarge
+
+    def _refuse_header(self) -> None:
+        self._refuse(b"431 Request Header Fields Too Large", b"The request's header is too large.")
+
+    def _refuse(self, status: bytes, message: bytes) -> None:
+        """Close with a plain answer, unless another answer is on its way: then without one."""
+        self._refused = True
+        self._stop_header_timer()
+        if self._running is not None and not self._running.response_complete:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, len(message), message)
+            )
+            self.transport.close()
+
+    def _keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _start_header_timer(self) -> None:
+        self._header_timer = self.loop.call_later(self._http.header_timeout, self._header_timed_out)
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _header_timed_out(self) -> None:
+        self._header_timer = None
+        self.transport.abort()
+
+    def _start_write_timer(self) -> None:
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self._http.write_timeout, self.transport.abort)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
