@@ -6,6 +6,8 @@ import msgspec
 
 from pennyweight.server.errors import PennyweightError
 
+from .exchange import error_object
+
 DONE = b"data: [DONE]\n\n"
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -19,11 +21,6 @@ _encode = msgspec.json.Encoder().encode
 def event(data: object) -> bytes:
     """One event of JSON data."""
     return b"data: " + _encode(data) + b"\n\n"
-
-
-def error_object(error: PennyweightError) -> dict[str, object]:
-    """OpenAI's error object."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
 
 
 def error_event(error: PennyweightError) -> bytes:

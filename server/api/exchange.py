@@ -1,0 +1,147 @@
+"""What passes between the web application and an endpoint: a call goes in, an answer or a stream of bytes comes out.
+
+An endpoint is a plain async function of a ``Call``. It raises PennyweightError for a call that it refuses (the caller
+answers with ``error_answer``), and returns a ``StreamAnswer`` only when the first text is there, so that everything that
+goes wrong before has an HTTP status of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from pennyweight.server.config import Settings
+from pennyweight.server.engines.base import Engine
+from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
+from pennyweight.server.types import Delta, Finished, Request, Started
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON: Headers = ((b"content-type", b"application/json"),)
+WARNING_HEADER = b"x-pennyweight-warning"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Observer(Protocol):
+    """Told of what engines do for a call; it must be quick and must not raise.
+
+    A call may make several requests (one for each prompt), told apart by ``request.id``. Each that was ``submitted``
+    ends with exactly one of ``finished``, ``failed`` and ``abandoned``.
+    """
+
+    def submitted(self, request: Request) -> None:
+        """The call was understood; the request goes to its engine now."""
+        ...
+
+    def started(self, request: Request, started: Started) -> None:
+        """The engine took it up."""
+        ...
+
+    def delta(self, request: Request, delta: Delta) -> None:
+        """The engine made tokens, now."""
+        ...
+
+    def finished(self, request: Request, finished: Finished) -> None:
+        """The answer is whole."""
+        ...
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        """It was refused by its engine, or failed under way; also when a stream has begun and its status was 200."""
+        ...
+
+    def abandoned(self, request: Request) -> None:
+        """It was cancelled, for its client went away or another request of its call failed."""
+        ...
+
+
+class NoObserver:
+    """An Observer that takes no notice."""
+
+    def submitted(self, request: Request) -> None: ...
+
+    def started(self, request: Request, started: Started) -> None: ...
+
+    def delta(self, request: Request, delta: Delta) -> None: ...
+
+    def finished(self, request: Request, finished: Finished) -> None: ...
+
+    def failed(self, request: Request, error: BaseException) -> None: ...
+
+    def abandoned(self, request: Request) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One HTTP request to an endpoint, its body already within the limit of its size.
+
+    ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
+    that a client may give as ``model``.
+    """
+
+    body: bytes
+    request_id: str
+    arrival: float
+    settings: Settings
+    engines: Mapping[str, Engine]
+    observer: Observer = field(default_factory=NoObserver)
+
+    def engine(self, model: str) -> Engine:
+        """The engine of that name. Raises ModelNotFound."""
+        return find_engine(self.engines, model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer."""
+
+    body: bytes
+    status: int = 200
+    headers: Headers = JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamAnswer:
+    """A stream of server-sent events with status 200, to be closed (``aclose``) by whoever stops reading it early.
+
+    ``chunks`` tells of an error by an event of its own and then ends; only what is a bug in the server is raised after it.
+    """
+
+    chunks: AsyncGenerator[bytes]
+    headers: Headers
+
+
+Endpoint = Callable[[Call], Awaitable[Answer | StreamAnswer]]
+
+
+def find_engine(engines: Mapping[str, Engine], model: str) -> Engine:
+    """The engine of that name. Raises ModelNotFound."""
+    engine = engines.get(model)
+    if engine is None:
+        shown = model if len(model) <= 200 else model[:200] + "..."
+        raise ModelNotFound(f"The model `{shown}` does not exist or you do not have access to it.", param="model")
+    return engine
+
+
+def json_answer(data: object, *, status: int = 200, headers: Headers = ()) -> Answer:
+    """An answer of JSON."""
+    return Answer(status=status, headers=JSON + headers, body=_encode(data))
+
+
+def error_object(error: PennyweightError) -> dict[str, object]:
+    """OpenAI's error object."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def error_answer(error: PennyweightError) -> Answer:
+    """The answer to a call that ended in an error."""
+    headers: Headers = ()
+    if error.retry_after is not None:
+        # Whole seconds (RFC 9110, 10.2.3), and no less than was asked for.
+        headers += ((b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1))),)
+    if isinstance(error, AuthenticationFailed):
+        headers += ((b"www-authenticate", b"Bearer"),)
+    return json_answer(error_object(error), status=error.status, headers=headers)
