@@ -7,6 +7,7 @@ twentieth of that. Its tables and its dequantisation are used here.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import struct
@@ -69,15 +70,14 @@ class GGUFFile:
                 raise ModelError(f"{path} is truncated: tensor {tensor.name} goes past its end; download it again")
 
     @property
-    def header_bytes(self) -> memoryview:
-        """Everything before the first tensor's data."""
-        start = min((tensor.offset for tensor in self.tensors.values()), default=len(self._data))
-        return memoryview(self._data)[:start]
+    def data_start(self) -> int:
+        """Bytes before the first tensor's data."""
+        return min((tensor.offset for tensor in self.tensors.values()), default=len(self._data))
 
-    @property
-    def data(self) -> memoryview:
-        """The whole file."""
-        return memoryview(self._data)
+    def close(self) -> None:
+        """End the mapping, or leave that to the last array that still views it."""
+        with contextlib.suppress(BufferError):
+            self._data.close()
 
     def dequantize(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor's values as float32. Raises ModelError for a quantisation that is not done, naming it."""

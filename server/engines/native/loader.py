@@ -1,0 +1,205 @@
+"""Reading a model's weights from disk: memory-mapped and one tensor at a time, so that the peak is what is kept plus one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pennyweight.server.errors import ModelError
+
+from .gguf import GGUFModel
+from .gguf_file import GGUFFile
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth")
+
+HASH_CHUNK = 64 * 1024
+HASH_CHUNKS = 64
+
+
+class Weights(Protocol):
+    """An open checkpoint: tensors under their Hugging Face names. A context manager that closes it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as ``load`` gives them."""
+        ...
+
+    def names(self) -> Iterable[str]: ...
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def load(self, name: str) -> Tensor:
+        """A tensor on the CPU, in its stored dtype (float32 for what was quantised); it may be mapped: only to be read.
+
+        Raises KeyError for a name that isn't there, ModelError where the tensor is of a kind that can't be read.
+        """
+        ...
+
+    def hash(self) -> str:
+        """A hexadecimal digest that changes with the weights, made in milliseconds.
+
+        It covers each file's size, its header (names, shapes, types, places) and ``HASH_CHUNKS`` chunks of ``HASH_CHUNK``
+        bytes spread evenly over it, the end included. Other training, quantisation or rounding changes nearly every
+        byte and so the digest; a few bytes edited between the chunks of a large file do not.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def open_weights(path: Path) -> Weights:
+    """The weights in a model directory (``model.safetensors``, whole or in shards) or a .gguf file.
+
+    Raises ModelError where there are none, or they are incomplete, damaged or in another format.
+    """
+    if path.suffix == ".gguf":
+        return _GGUFWeights(GGUFFile(path))
+    if (path / SINGLE_FILE).exists():
+        return _SafetensorsWeights([_SafetensorsFile(path / SINGLE_FILE)])
+    if (path / INDEX_FILE).exists():
+        return _open_shards(path / INDEX_FILE)
+    raise ModelError(f"{path} has no weights in a format that can be loaded{_what_instead(path)}")
+
+
+def _open_shards(index: Path) -> Weights:
+    try:
+        places: dict[str, str] = json.loads(index.read_bytes())["weight_map"]
+        shards = sorted(set(places.values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index} can't be read as an index of weights: {error!r}") from error
+    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
+    if missing:
+        raise ModelError(
+            f"{index.parent} lacks {len(missing)} of {len(shards)} files of weights, first {missing[0]}; download it again"
+        )
+    weights = _SafetensorsWeights([_SafetensorsFile(index.parent / shard) for shard in shards])
+    if absent := [name for name in places if name not in weights]:
+        raise ModelError(f"{index} names tensors that its files don't have, first {absent[0]}; download it again")
+    return weights
+
+
+def _what_instead(path: Path) -> str:
+    if files := sorted(path.glob("*.gguf")):
+        return f"; to serve a file in it, name the file: {files[0]}"
+    if any(file for pattern in PICKLED for file in path.glob(pattern)):
+        return (
+            ": only pickled ones, which may run code when they are read. Convert them to safetensors "
+            "(transformers: from_pretrained, then save_pretrained)"
+        )
+    return f" ({SINGLE_FILE}, {INDEX_FILE}); is the download complete?"
+
+
+class _SafetensorsFile:
+    """One file's header, checked against the file's size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(0)
+                self.header_bytes = 8 + int.from_bytes(file.read(8), "little")
+                if self.header_bytes > size:
+                    raise ModelError(f"{path} is truncated or no safetensors file; download it again")
+                header = json.loads(file.read(self.header_bytes - 8))
+            header.pop("__metadata__", None)
+            self.sizes = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path} can't be read as safetensors: {error!r}") from error
+        if self.header_bytes + end != size:
+            raise ModelError(
+                f"{path} has {size} bytes where its header says {self.header_bytes + end}; download it again"
+            )
+
+
+class _SafetensorsWeights:
+    def __init__(self, files: list[_SafetensorsFile]) -> None:
+        self._files = files
+        self._places = {name: file.path for file in files for name in file.sizes}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(sum(file.sizes.values()) for file in self._files)
+
+    def names(self) -> Iterable[str]:
+        return self._places.keys()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def load(self, name: str) -> Tensor:
+        path = self._places[name]
+        try:
+            # Opened for each tensor: the mapping then ends with the tensor, and what was read leaves resident memory.
+            with safe_open(path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"tensor {name} can't be read from {path}: {error}") from error
+        return tensor
+
+    def hash(self) -> str:
+        return _digest((file.path, file.header_bytes) for file in self._files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._files, self._places = [], {}
+
+
+class _GGUFWeights:
+    def __init__(self, file: GGUFFile) -> None:
+        self._model: GGUFModel = GGUFModel(file)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(4 * math.prod(self._model.shape(name)) for name in self._model.names)
+
+    def names(self) -> Iterable[str]:
+        return self._model.names.keys()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._model.names
+
+    def load(self, name: str) -> Tensor:
+        values = self._model.load(name)
+        # What was stored as float32 is a view of the read-only mapping, which torch does not take.
+        return torch.from_numpy(values if values.flags.writeable else np.array(values))
+
+    def hash(self) -> str:
+        return _digest([(self._model.file.path, self._model.file.data_start)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._model.file.close()
+
+
+def _digest(files: Iterable[tuple[Path, int]]) -> str:
+    """Of each file's size, its first ``header_bytes`` bytes, and chunks of the rest."""
+    digest = hashlib.sha256()
+    for path, header_bytes in files:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            digest.update(size.to_bytes(8, "little") + file.read(header_bytes))
+            last = max(header_bytes, size - HASH_CHUNK)
+            for part in range(HASH_CHUNKS):
+                file.seek(header_bytes + (last - header_bytes) * part // (HASH_CHUNKS - 1))
+                digest.update(file.read(HASH_CHUNK))
+    return digest.hexdigest()
