@@ -32,7 +32,7 @@ buckets, and three below 10 ms for the time between tokens, which a small model'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -109,8 +109,12 @@ def _gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetrics:
-    """The metrics of one model's answers, with its label bound, so that observing is one call without a look-up."""
+    """The metrics of one model's answers, with its label bound, so that observing is one call without a look-up.
 
+    ``failure`` alone still wants its labels: the model's name and an error code.
+    """
+
+    model_name: str
     prompt_tokens: Counter
     generation_tokens: Counter
     success: Mapping[str, Counter]
@@ -124,18 +128,21 @@ class ModelMetrics:
 
 
 class Metrics:
-    """All metrics of one server, in a registry of their own. ``engines`` are by the name that labels them."""
+    """All metrics of one server, in a registry of their own.
+
+    ``engines`` are by each name that a client may use; an engine's first name is its label. ``models`` are by all names.
+    """
 
     def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
+        labels: dict[int, str] = {}
+        for name, engine in engines.items():
+            labels.setdefault(id(engine), name)
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(engines))
+        self._registry.register(_EngineCollector({name: engines[name] for name in labels.values()}))
         Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self._registry).labels(version).set(1)
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
-        self._models = self._bind(engines)
-
-    def model(self, name: str) -> ModelMetrics:
-        """The metrics of a model. Raises KeyError for a name that is no engine's."""
-        return self._models[name]
+        models = self._bind(labels.values())
+        self.models: Mapping[str, ModelMetrics] = {name: models[labels[id(engine)]] for name, engine in engines.items()}
 
     def http_request(self, endpoint: str, method: str, status: int) -> None:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""
@@ -154,7 +161,7 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(PREFIX + name, help_text, ["model_name"], buckets=buckets, registry=self._registry)
 
-    def _bind(self, engines: Mapping[str, Engine]) -> dict[str, ModelMetrics]:
+    def _bind(self, names: Iterable[str]) -> dict[str, ModelMetrics]:
         prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
         generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
         success = self._counter("request_success", "Choices that ended, by why.", "model_name", "finished_reason")
@@ -167,6 +174,7 @@ class Metrics:
         generations = self._histogram("request_generation_tokens", "Tokens generated for a request.", _TOKENS)
         return {
             name: ModelMetrics(
+                model_name=name,
                 prompt_tokens=prompt.labels(name),
                 generation_tokens=generation.labels(name),
                 success={reason: success.labels(name, reason) for reason in ("stop", "length", "abort")},
@@ -178,5 +186,5 @@ class Metrics:
                 request_prompt_tokens=prompts.labels(name),
                 request_generation_tokens=generations.labels(name),
             )
-            for name in engines
+            for name in names
         }

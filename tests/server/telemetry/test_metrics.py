@@ -127,6 +127,14 @@ def test_http_requests_are_counted_by_route_and_status(metrics: Metrics) -> None
 
 def test_two_servers_in_one_process_do_not_share_metrics(metrics: Metrics, engine: IdleEngine) -> None:
     other = Metrics({"m": engine}, version="1.2.3")
-    metrics.model("m").prompt_tokens.inc(7)
+    metrics.models["m"].prompt_tokens.inc(7)
     assert value(metrics, "prompt_tokens_total", model_name="m") == 7
     assert value(other, "prompt_tokens_total", model_name="m") == 0
+
+
+def test_an_engine_with_two_names_is_counted_under_its_first(engine: IdleEngine) -> None:
+    metrics = Metrics({"m": engine, "alias": engine}, version="1.2.3")
+    metrics.models["alias"].prompt_tokens.inc(7)
+    metrics.models["m"].prompt_tokens.inc(1)
+    assert value(metrics, "prompt_tokens_total", model_name="m") == 8
+    assert not any(("model_name", "alias") in labels for _, labels in samples(metrics))

@@ -1,0 +1,87 @@
+"""Watches one call at its engines, for the metrics and for the call's log line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from pennyweight.server.errors import PennyweightError
+from pennyweight.server.types import Delta, Finished, Request, Started
+
+from .logs import RequestRecord
+from .metrics import ModelMetrics
+
+# What an exception that is nobody's error type is called in logs and metrics.
+INTERNAL_ERROR = "internal_error"
+
+
+class CallObserver:
+    """Implements the API's Observer: fills in ``record`` and counts in ``metrics``.
+
+    ``metrics`` are by each name that a client may use. ``on_started`` is called each time an engine takes up a request of
+    the call. ``arrival`` is in seconds of ``time.monotonic()``.
+    """
+
+    def __init__(
+        self,
+        record: RequestRecord,
+        metrics: Mapping[str, ModelMetrics],
+        *,
+        arrival: float,
+        on_started: Callable[[], None],
+    ) -> None:
+        self._record = record
+        self._metrics = metrics
+        self._arrival = arrival
+        self._on_started = on_started
+        # When each choice last got a token.
+        self._last: dict[tuple[str, int], float] = {}
+        self._begun: set[str] = set()
+
+    def submitted(self, request: Request) -> None:
+        self._record.model = request.model
+
+    def started(self, request: Request, started: Started) -> None:
+        self._on_started()
+        if started.queue_seconds is not None:
+            self._metrics[request.model].queue_time.observe(started.queue_seconds)
+
+    def delta(self, request: Request, delta: Delta) -> None:
+        metrics = self._metrics[request.model]
+        if tokens := len(delta.token_ids):
+            now = time.monotonic()
+            metrics.generation_tokens.inc(tokens)
+            choice = (request.id, delta.index)
+            last = self._last.get(choice)
+            self._last[choice] = now
+            if last is not None:
+                for _ in range(tokens):
+                    metrics.inter_token_latency.observe((now - last) / tokens)
+            elif request.id not in self._begun:
+                self._begun.add(request.id)
+                ttft = now - self._arrival
+                metrics.time_to_first_token.observe(ttft)
+                if self._record.ttft is None:
+                    self._record.ttft = ttft
+        if delta.finish_reason is not None:
+            metrics.success[delta.finish_reason].inc()
+            self._record.finish_reasons.append(delta.finish_reason.value)
+
+    def finished(self, request: Request, finished: Finished) -> None:
+        metrics, usage, record = self._metrics[request.model], finished.usage, self._record
+        metrics.prompt_tokens.inc(usage.prompt_tokens)
+        metrics.request_prompt_tokens.observe(usage.prompt_tokens)
+        metrics.request_generation_tokens.observe(usage.completion_tokens)
+        metrics.e2e_latency.observe(time.monotonic() - self._arrival)
+        record.prompt_tokens = (record.prompt_tokens or 0) + usage.prompt_tokens
+        record.completion_tokens = (record.completion_tokens or 0) + usage.completion_tokens
+        record.cached_tokens = (record.cached_tokens or 0) + usage.cached_tokens
+
+    def failed(self, request: Request, error: BaseException) -> None:
+        code = (error.code if isinstance(error, PennyweightError) else None) or INTERNAL_ERROR
+        metrics = self._metrics[request.model]
+        metrics.failure.labels(metrics.model_name, code).inc()
+        self._record.error_code = code
+
+    def abandoned(self, request: Request) -> None:
+        self._metrics[request.model].success["abort"].inc()
