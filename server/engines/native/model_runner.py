@@ -48,8 +48,9 @@ class ModelRunner:
         self.vocab_size = config.vocab_size
         self.block_size = settings.block_size
         self.max_prompt_logprob_rows = MAX_PROMPT_LOGPROB_ROWS
-        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
-        self._backend = select_backend(self.precision, self.device, settings.threads, settings.enforce_eager)
+        threads = settings.threads or len(os.sched_getaffinity(0))
+        torch.set_num_threads(threads)
+        self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager)
         with open_weights(path) as weights:
             self._weights_hash = weights.hash()
             checkpoint = Checkpoint(weights, on_progress)
@@ -59,7 +60,10 @@ class ModelRunner:
         self.max_model_len = geometry.max_model_len
         self.num_blocks = geometry.num_blocks
         self._max_logit_rows = geometry.max_logit_rows
-        self._backend.allocate(geometry)
+        try:
+            self._backend.allocate(geometry)
+        except ValueError as error:
+            raise ModelError(f"the kernels for {self.device} can't run this model: {error}") from error
         self._backend.capture(model.forward)
         self._free_rows = list(reversed(range(settings.max_num_seqs)))
         self._builder = StepBuilder(geometry, self.device)
