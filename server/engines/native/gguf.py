@@ -106,11 +106,17 @@ def config_of(file: GGUFFile) -> dict[str, Any]:
             raise ModelError(f"{file.path} lacks the metadata {arch}.{key}; convert the model again")
         return metadata[f"{arch}.{key}"]
 
+    def size(key: str) -> int:
+        value = required(key)
+        if not isinstance(value, int) or value <= 0:
+            raise ModelError(f"{file.path} has {arch}.{key} = {value!r}, where one positive number is expected")
+        return value
+
     def optional(key: str, default: Any = None) -> Any:
         return metadata.get(f"{arch}.{key}", default)
 
     architecture, model_type = ARCHITECTURES[arch]
-    hidden_size, num_heads = required("embedding_length"), required("attention.head_count")
+    hidden_size, num_heads = size("embedding_length"), size("attention.head_count")
     rotary_size = optional("rope.dimension_count", hidden_size // num_heads)
     head_dim = optional("attention.key_length", rotary_size)
     config = {
@@ -118,13 +124,13 @@ def config_of(file: GGUFFile) -> dict[str, Any]:
         "model_type": model_type,
         "hidden_act": "silu",
         "hidden_size": hidden_size,
-        "intermediate_size": required("feed_forward_length"),
-        "num_hidden_layers": required("block_count"),
+        "intermediate_size": size("feed_forward_length"),
+        "num_hidden_layers": size("block_count"),
         "num_attention_heads": num_heads,
         "num_key_value_heads": optional("attention.head_count_kv", num_heads),
         "head_dim": head_dim,
         "vocab_size": tensors["token_embd.weight"].shape[0],
-        "max_position_embeddings": required("context_length"),
+        "max_position_embeddings": size("context_length"),
         # The file has these as float32; the decimal that was meant is the shortest one that gives the same float32.
         "rms_norm_eps": _shortest(required("attention.layer_norm_rms_epsilon")),
         "rope_theta": _shortest(optional("rope.freq_base", 10000.0)),
