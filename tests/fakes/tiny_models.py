@@ -29,7 +29,8 @@ from pennyweight.server.engines.native.sequence import TokenChoice
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Constraint
 
-VOCAB_SIZE = 256
+# No multiple of anything that a kernel's tiles are wide.
+VOCAB_SIZE = 251
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,

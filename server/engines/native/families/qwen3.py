@@ -12,11 +12,4 @@ class Qwen3(Decoder):
     """Llama's blocks with RMS norms of each query and key head in place of Qwen2's biases."""
 
     def __init__(self, config: ModelConfig, ops: Ops, checkpoint: Checkpoint) -> None:
-        super().__init__(
-            config,
-            ops,
-            checkpoint,
-            qkv_bias=config.attention_bias,
-            output_bias=config.attention_bias,
-            qk_norm=True,
-        )
+        super().__init__(config, ops, checkpoint, qk_norm=True)

@@ -20,6 +20,8 @@ from fakes.tiny_models import (
 )
 from safetensors.torch import load_file, save_file
 
+from pennyweight.server.engines.native import model_config
+from pennyweight.server.engines.native.families import registry
 from pennyweight.server.errors import ModelError
 
 
@@ -58,6 +60,10 @@ def test_lower_precisions_stay_close(kind: str, precision: str, bound: float, tm
     with torch.inference_mode():
         expected = model(torch.tensor([prompt + answer.token_ids])).logits[0].log_softmax(dim=-1)
     assert (dense(answer.prompt_logprobs + answer.logprobs) - expected[:-1]).abs().mean() < bound
+
+
+def test_every_family_that_configurations_name_is_there() -> None:
+    assert set(registry.FAMILIES) == set(model_config.FAMILIES.values())
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
