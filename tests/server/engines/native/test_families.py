@@ -20,13 +20,21 @@ from fakes.tiny_models import (
 )
 from safetensors.torch import load_file, save_file
 
-from pennyweight.server.engines.native import model_config
+from pennyweight.kernels.torch_ops import TorchBackend
+from pennyweight.server.engines.native import model_config, model_runner
 from pennyweight.server.engines.native.families import registry
 from pennyweight.server.errors import ModelError
 
 
+@pytest.mark.parametrize("kernels", ["the machine's own", "torch"])
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_logprobs_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
+def test_logprobs_equal_those_of_transformers(
+    kind: str, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels == "torch":
+        monkeypatch.setattr(
+            model_runner, "select_backend", lambda precision, device, *_: TorchBackend(precision, device)
+        )
     model = save_tiny_model(tmp_path, kind)
     core = make_core(tmp_path)
     prompts = {"short": random_prompt(5, 1), "long": random_prompt(70, 2), "late": random_prompt(23, 3)}
