@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,36 +12,29 @@ from pennyweight.server.types import Delta, FinishReason, Started, TokenLogprob,
 
 from . import sse
 from .logprobs import chat_logprobs, prompt_logprobs
+from .tools.base import ArgumentsDelta, CallStarted, ContentDelta, ToolEvent, ToolParser
+from .usage import usage_object
 
 _encode = msgspec.json.Encoder().encode
 
 
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatShape:
-    """What an answer needs to know of its request."""
+    """What an answer needs to know of its request. ``created`` is in Unix seconds.
+
+    ``new_parser`` makes the parser of one choice's tool calls; None where no tool may be called.
+    """
 
     id: str
     created: int
-    model: str
     n: int = 1
     has_logprobs: bool = False
     include_usage: bool = False
+    new_parser: Callable[[], ToolParser] | None = None
+
+    def parsers(self) -> list[ToolParser]:
+        """A parser for each choice; none where no tool may be called."""
+        return [] if self.new_parser is None else [self.new_parser() for _ in range(self.n)]
 
 
 def _head(shape: ChatShape, started: Started, kind: str) -> dict[str, Any]:
@@ -48,35 +42,49 @@ def _head(shape: ChatShape, started: Started, kind: str) -> dict[str, Any]:
         "id": shape.id,
         "object": kind,
         "created": shape.created,
-        "model": shape.model,
+        "model": started.model,
         "service_tier": "default",
         "system_fingerprint": started.fingerprint,
     }
+
+
+def _read_calls(parser: ToolParser, delta: Delta) -> list[ToolEvent]:
+    events = parser.push(delta.text) if delta.text else []
+    return events if delta.finish_reason is None else [*events, *parser.finish()]
+
+
+def _finish_reason(reason: FinishReason, *, has_calls: bool) -> str:
+    # An answer that was cut off says so, also in the middle of a call.
+    return "tool_calls" if has_calls and reason is FinishReason.STOP else reason.value
 
 
 class ChatStream:
     """Turns deltas into chunks. What does not change from chunk to chunk is encoded once."""
 
     def __init__(self, shape: ChatShape, started: Started) -> None:
-        self._shape = shape
+        self._include_usage = shape.include_usage
         usage = b',"usage":null' if shape.include_usage else b""
         self._head = _encode(_head(shape, started, "chat.completion.chunk"))[:-1]
         self._prefixes = [b'data: %b,"choices":[{"index":%d,"delta":' % (self._head, index) for index in range(shape.n)]
         self._content_prefixes = [prefix + b'{"content":' for prefix in self._prefixes]
-        self._content_suffix = b'},"logprobs":null,"finish_reason":null}]%b}\n\n' % usage
+        self._suffix = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % usage
+        self._content_suffix = b"}" + self._suffix
         self._end = b"}]%b}\n\n" % usage
+        self._parsers = shape.parsers()
+        self._has_calls = [False] * shape.n
 
     def opening(self) -> bytes:
-        """The role, once for each choice."""
-        delta = b'{"role":"assistant","content":"","refusal":null'
-        return b"".join(prefix + delta + self._content_suffix for prefix in self._prefixes)
+        """The role, once for each choice. Where there may be calls only, there is no content yet."""
+        content = b"null" if self._parsers else b'""'
+        delta = b'{"role":"assistant","content":%b,"refusal":null}' % content
+        return b"".join(prefix + delta + self._suffix for prefix in self._prefixes)
 
     def chunk(self, delta: Delta) -> bytes:
         """The chunks of a delta; empty when it holds back what it has."""
-        if delta.logprobs:
-            logprobs = _encode(chat_logprobs(delta.logprobs))
-            content = b'%b},"logprobs":%b,"finish_reason":null' % (_encode(delta.text), logprobs)
-            chunk = self._content_prefixes[delta.index] + content + self._end
+        if self._parsers:
+            chunk = self._parsed(delta)
+        elif delta.logprobs:
+            chunk = self._with_logprobs(delta, b'{"content":%b}' % _encode(delta.text))
         elif delta.text:
             chunk = self._content_prefixes[delta.index] + _encode(delta.text) + self._content_suffix
         else:
@@ -87,22 +95,72 @@ class ChatStream:
 
     def closing(self, usage: Usage) -> bytes:
         """What ends a whole answer: the usage where it was asked for, and [DONE]."""
-        if not self._shape.include_usage:
+        if not self._include_usage:
             return sse.DONE
         return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage))) + sse.DONE
 
+    def _parsed(self, delta: Delta) -> bytes:
+        """One chunk for each event. The logprobs of all the delta's tokens are the first one's, or in one of their own."""
+        events = _read_calls(self._parsers[delta.index], delta)
+        if any(isinstance(event, CallStarted) for event in events):
+            self._has_calls[delta.index] = True
+        parts = [_event_delta(event) for event in events]
+        head = b""
+        if delta.logprobs:
+            head = self._with_logprobs(delta, parts.pop(0) if parts else b"{}")
+        prefix = self._prefixes[delta.index]
+        return head + b"".join(prefix + part + self._suffix for part in parts)
+
+    def _with_logprobs(self, delta: Delta, wire_delta: bytes) -> bytes:
+        logprobs = _encode(chat_logprobs(delta.logprobs))
+        rest = b'%b,"logprobs":%b,"finish_reason":null' % (wire_delta, logprobs)
+        return self._prefixes[delta.index] + rest + self._end
+
     def _last(self, delta: Delta, reason: FinishReason) -> bytes:
+        told = _encode(_finish_reason(reason, has_calls=self._has_calls[delta.index]))
         stop_reason = b"" if delta.stop_reason is None else b',"stop_reason":' + _encode(delta.stop_reason)
-        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (_encode(reason), stop_reason)
+        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, stop_reason)
         return self._prefixes[delta.index] + ending + self._end
+
+
+def _event_delta(event: ToolEvent) -> bytes:
+    match event:
+        case ContentDelta(text):
+            return b'{"content":%b}' % _encode(text)
+        case CallStarted(index, id, name):
+            function = {"name": name, "arguments": ""}
+            return _encode({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
+        case ArgumentsDelta(index, text):
+            return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (index, _encode(text))
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+    def wire(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": "function", "function": function}
 
 
 @dataclass(slots=True)
 class _Choice:
     texts: list[str] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+
+    def take(self, event: ToolEvent) -> None:
+        match event:
+            case ContentDelta(text):
+                self.texts.append(text)
+            case CallStarted(_, id, name):
+                self.calls.append(_Call(id, name))
+            case ArgumentsDelta(index, text):
+                self.calls[index].arguments.append(text)
 
 
 class ChatCollector:
@@ -111,31 +169,42 @@ class ChatCollector:
     def __init__(self, shape: ChatShape, started: Started) -> None:
         self._shape = shape
         self._started = started
+        self._parsers = shape.parsers()
         self._choices = [_Choice() for _ in range(shape.n)]
 
     def add(self, delta: Delta) -> None:
         """Take a delta in."""
         choice = self._choices[delta.index]
-        choice.texts.append(delta.text)
+        if self._parsers:
+            for event in _read_calls(self._parsers[delta.index], delta):
+                choice.take(event)
+        else:
+            choice.texts.append(delta.text)
         choice.logprobs.extend(delta.logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
 
-    def body(self, usage: Usage) -> bytes:
-        """The answer's JSON."""
+    def body(self, usage: Usage) -> dict[str, Any]:
+        """The answer's JSON object."""
         answer = _head(self._shape, self._started, "chat.completion")
         answer["choices"] = [self._choice(index, choice) for index, choice in enumerate(self._choices)]
         answer["usage"] = usage_object(usage)
         if self._started.prompt_logprobs is not None:
             answer["prompt_logprobs"] = prompt_logprobs(self._started.prompt_logprobs)
-        return _encode(answer)
+        return answer
 
     def _choice(self, index: int, choice: _Choice) -> dict[str, Any]:
+        assert choice.finish_reason is not None, "an engine ends every choice"
+        content = "".join(choice.texts)
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+        if choice.calls:
+            message["content"] = content or None
+            message["tool_calls"] = [call.wire() for call in choice.calls]
         found: dict[str, Any] = {
             "index": index,
-            "message": {"role": "assistant", "content": "".join(choice.texts), "refusal": None, "annotations": []},
+            "message": message,
             "logprobs": chat_logprobs(choice.logprobs) if self._shape.has_logprobs else None,
-            "finish_reason": choice.finish_reason,
+            "finish_reason": _finish_reason(choice.finish_reason, has_calls=bool(choice.calls)),
         }
         if choice.stop_reason is not None:
             found["stop_reason"] = choice.stop_reason

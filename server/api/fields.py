@@ -79,7 +79,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     guided_grammar: str | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     user: str | None = None
-    metadata: dict[str, Annotated[str, Meta(max_length=512)]] | None = None
+    metadata: dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     store: bool | None = None
     safety_identifier: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,7 +13,6 @@ from pennyweight.server.errors import InvalidRequest, MissingParameter, Unsuppor
 from pennyweight.server.types import Message, Tool, ToolCall
 
 from .sampling import check_length
-from .wire import field_names
 
 FunctionName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_.-]{1,64}(?!\\n)$")]
 
@@ -81,31 +80,12 @@ class NamedToolChoice(msgspec.Struct, kw_only=True, frozen=True):
     function: NamedFunction
 
 
-# What clients send back from an assistant's own message, and what says nothing when it is empty.
-_SILENT = frozenset({"audio", "function_call", "annotations", "reasoning", "reasoning_content", "weight"})
-_REFUSED = frozenset({"audio", "function_call"})
-_READ = field_names(WireMessage)
-
-
 def to_messages(wire: Sequence[WireMessage], limits: LimitSettings) -> tuple[Message, ...]:
     """Engine-neutral messages. Raises InvalidRequest or UnsupportedParameter with the path of what is wrong."""
     if not wire:
         raise InvalidRequest("Invalid 'messages': at least one message is needed.", param="messages")
     check_length(wire, limits.max_messages, "messages")
     return tuple(_to_message(message, f"messages[{index}]") for index, message in enumerate(wire))
-
-
-def unread_in_messages(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Paths of unknown names in messages. Raises UnsupportedParameter for what can't be read."""
-    unknown: list[str] = []
-    for index, message in enumerate(messages):
-        for name in message.keys() - _READ:
-            if name not in _SILENT:
-                unknown.append(f"messages[{index}].{name}")
-            elif name in _REFUSED and message[name] is not None:
-                path = f"messages[{index}].{name}"
-                raise UnsupportedParameter(f"Unsupported parameter: '{path}' is not supported here.", param=path)
-    return sorted(unknown)
 
 
 def _to_message(wire: WireMessage, path: str) -> Message:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from pennyweight.server.errors import UnsupportedParameter
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_INDEX = re.compile(r"\[\d+\]")
 _MAX_NAMED = 16
 
 
@@ -21,7 +24,7 @@ class Refusal:
     hint: str = ""
 
 
-_BOTH: Mapping[str, Refusal] = {
+_BOTH = {
     "use_beam_search": Refusal(neutral=(False,)),
     "length_penalty": Refusal(neutral=(1, 1.0)),
     "best_of": Refusal(neutral=(1,), hint="Ask for n choices and pick among them instead."),
@@ -38,7 +41,8 @@ _BOTH: Mapping[str, Refusal] = {
     "prompt_embeds": Refusal(),
 }
 
-REFUSED_IN_CHAT: Mapping[str, Refusal] = _BOTH | {
+REFUSED_IN_CHAT: Mapping[str, Refusal] = {
+    **_BOTH,
     "functions": Refusal(hint="It is deprecated: use 'tools'."),
     "function_call": Refusal(neutral=("none",), hint="It is deprecated: use 'tool_choice'."),
     "audio": Refusal(),
@@ -54,27 +58,40 @@ REFUSED_IN_CHAT: Mapping[str, Refusal] = _BOTH | {
     "chat_template": Refusal(hint="A template is set when the server is started."),
     "documents": Refusal(neutral=([],)),
     "suffix": Refusal(),
+    "messages[].audio": Refusal(),
+    "messages[].function_call": Refusal(hint="It is deprecated: use 'tool_calls'."),
 }
 
-REFUSED_IN_COMPLETIONS: Mapping[str, Refusal] = _BOTH | {
+REFUSED_IN_COMPLETIONS: Mapping[str, Refusal] = {
+    **_BOTH,
     "suffix": Refusal(neutral=("",), hint="The model was not trained to fill in the middle."),
     "tools": Refusal(neutral=([],), hint="Use /v1/chat/completions."),
     "messages": Refusal(hint="Use /v1/chat/completions."),
 }
 
+# What clients send back from an assistant's own message, and what the index of a streamed call leaves in one.
+SILENT_IN_CHAT = frozenset(
+    f"messages[].{name}" for name in ("annotations", "reasoning", "reasoning_content", "weight", "tool_calls[].index")
+)
 
-def unread_names(body: Mapping[str, Any], read: frozenset[str], refused: Mapping[str, Refusal]) -> list[str]:
-    """The unknown names in a body. Raises UnsupportedParameter for a known one that asks for what can't be done."""
-    unread = body.keys() - read
-    if not unread:
-        return []
-    for name in sorted(unread & refused.keys()):
-        value, refusal = body[name], refused[name]
-        # 1 == True in Python, not in JSON.
-        if value is not None and not any(type(value) is type(one) and value == one for one in refusal.neutral):
-            hint = f" {refusal.hint}" if refusal.hint else ""
-            raise UnsupportedParameter(f"Unsupported parameter: '{name}' is not supported here.{hint}", param=name)
-    return sorted(unread - refused.keys())
+
+def unread_names(
+    body: Mapping[str, Any], read: msgspec.Struct, refused: Mapping[str, Refusal], silent: Collection[str] = ()
+) -> list[str]:
+    """The paths in ``body`` that ``read``, which was made of it, knows nothing of.
+
+    ``refused`` and ``silent`` have paths without indices (``messages[].audio``); those in ``silent`` are left out. Raises
+    UnsupportedParameter for one in ``refused`` that asks for what can't be done.
+    """
+    unknown: list[str] = []
+    for path, value in _unread(body, read, ""):
+        pattern = _INDEX.sub("[]", path)
+        refusal = refused.get(pattern)
+        if refusal is not None:
+            _refuse(path, value, refusal)
+        elif pattern not in silent:
+            unknown.append(path)
+    return unknown
 
 
 def warning_of(unknown: Iterable[str]) -> str | None:
@@ -84,3 +101,26 @@ def warning_of(unknown: Iterable[str]) -> str | None:
         return None
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return f"unknown parameter(s) ignored: {', '.join(names[:_MAX_NAMED])}{more}"
+
+
+def _unread(raw: Any, read: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every path, with its value, of a JSON object in ``raw`` that became a struct without a field of that name."""
+    if isinstance(read, msgspec.Struct):
+        fields = read.__struct_encode_fields__
+        for name, value in raw.items():
+            below = f"{path}.{name}" if path else name
+            if name in fields:
+                yield from _unread(value, getattr(read, name), below)
+            else:
+                yield below, value
+    elif isinstance(read, list) and read and not isinstance(read[0], (str, int, float)):
+        for index, (value, item) in enumerate(zip(raw, read, strict=True)):
+            yield from _unread(value, item, f"{path}[{index}]")
+
+
+def _refuse(path: str, value: object, refusal: Refusal) -> None:
+    # 1 == True in Python, not in JSON.
+    if value is None or any(type(value) is type(one) and value == one for one in refusal.neutral):
+        return
+    hint = f" {refusal.hint}" if refusal.hint else ""
+    raise UnsupportedParameter(f"Unsupported parameter: '{path}' is not supported here.{hint}", param=path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from pennyweight.server.config import LimitSettings
-from pennyweight.server.errors import InvalidRequest
+from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
 from pennyweight.server.types import Constraint, SamplingParams
 
 from .fields import GenerationFields
@@ -13,6 +13,15 @@ from .fields import GenerationFields
 _MAX_TOKEN_ID = 2**31 - 1
 # OpenAI takes a top_p of 0 to mean the most probable token alone; so does any share below that token's.
 _SMALLEST_TOP_P = 1e-6
+
+
+def check_common(fields: GenerationFields, limits: LimitSettings) -> None:
+    """Raise InvalidRequest for what chat and plain completions refuse alike and no engine ever hears of."""
+    if fields.stream_options is not None and not fields.stream:
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if fields.stream and fields.prompt_logprobs is not None:
+        raise UnsupportedParameter("'prompt_logprobs' is not available in a stream.", param="prompt_logprobs")
+    check_length(fields.metadata or (), limits.max_metadata, "metadata")
 
 
 def sampling_params(
@@ -23,8 +32,12 @@ def sampling_params(
     logprobs: int | None,
     prompt_logprobs: int | None,
     constraint: Constraint | None,
+    keeps_special_tokens: bool = False,
 ) -> SamplingParams:
-    """The choice of tokens that a request asks for. Raises InvalidRequest for what is over a limit."""
+    """The choice of tokens that a request asks for. Raises InvalidRequest for what is over a limit.
+
+    ``keeps_special_tokens`` leaves them in the text whatever the request says, for a parser that needs them.
+    """
     n = fields.n or 1
     check_at_most(n, limits.max_n, "n")
     min_tokens = fields.min_tokens or 0
@@ -51,7 +64,7 @@ def sampling_params(
         stop_token_ids=stop_token_ids,
         include_stop_str_in_output=bool(fields.include_stop_str_in_output),
         ignore_eos=bool(fields.ignore_eos),
-        skip_special_tokens=fields.skip_special_tokens is not False,
+        skip_special_tokens=fields.skip_special_tokens is not False and not keeps_special_tokens,
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         constraint=constraint,

@@ -38,8 +38,3 @@ def _translate(text: str) -> InvalidRequest:
     if _MISTYPED.match(reason):
         return InvalidType(f"Invalid type for '{path}': {reason[0].lower()}{reason[1:]}.", param=param)
     return InvalidRequest(f"Invalid value for '{path}': {reason[0].lower()}{reason[1:]}.", param=param)
-
-
-def field_names(wire_type: type[msgspec.Struct]) -> frozenset[str]:
-    """The names that a wire type reads."""
-    return frozenset(wire_type.__struct_encode_fields__)

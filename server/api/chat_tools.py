@@ -1,0 +1,81 @@
+"""How the tools of a chat request are used: what the model is told, what is forced on it, and who reads its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from pennyweight.server.config import LimitSettings
+from pennyweight.server.errors import InvalidRequest
+from pennyweight.server.types import Constraint, Tool
+
+from .constraints import check_constraint
+from .messages import NamedToolChoice, WireTool, to_tools
+from .tools.base import ContentDelta, ToolEvent, ToolParser
+from .tools.constraint import named_constraint, required_constraint
+from .tools.formats import named_parser, needs_special_tokens, required_parser, tool_parser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUse:
+    """``new_parser`` makes the parser of one choice; None where no tool may be called."""
+
+    tools: tuple[Tool, ...] = ()
+    constraint: Constraint | None = None
+    keeps_special_tokens: bool = False
+    new_parser: Callable[[], ToolParser] | None = None
+
+
+class FirstCallOnly:
+    """A ToolParser that leaves out every call but the first, for ``parallel_tool_calls: false``."""
+
+    def __init__(self, parser: ToolParser) -> None:
+        self._parser = parser
+
+    def push(self, text: str) -> list[ToolEvent]:
+        return self._first(self._parser.push(text))
+
+    def finish(self) -> list[ToolEvent]:
+        return self._first(self._parser.finish())
+
+    def _first(self, events: Sequence[ToolEvent]) -> list[ToolEvent]:
+        return [event for event in events if isinstance(event, ContentDelta) or event.index == 0]
+
+
+def tool_use(
+    wire: Sequence[WireTool] | None,
+    choice: Literal["none", "auto", "required"] | NamedToolChoice | None,
+    *,
+    parallel: bool,
+    tool_format: str,
+    limits: LimitSettings,
+) -> ToolUse:
+    """What follows from ``tools``, ``tool_choice`` and ``parallel_tool_calls`` for a model that calls in ``tool_format``.
+
+    Raises InvalidRequest with the path of what is wrong.
+    """
+    tools = to_tools(wire or (), limits)
+    names = tuple(tool.name for tool in tools)
+    if isinstance(choice, NamedToolChoice):
+        name = choice.function.name
+        if name not in names:
+            param = "tool_choice.function.name"
+            raise InvalidRequest("Invalid 'tool_choice': there is no tool of that name in 'tools'.", param=param)
+        constraint = named_constraint(tools, name)
+        return ToolUse(tools=tools, constraint=constraint, new_parser=partial(named_parser, tool_format, name))
+    if choice == "required":
+        if not tools:
+            raise InvalidRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
+        constraint = required_constraint(tools, parallel=parallel)
+        check_constraint(constraint, limits)
+        return ToolUse(tools=tools, constraint=constraint, new_parser=partial(required_parser, tool_format, names))
+    if choice == "none" or not tools:
+        return ToolUse()
+
+    def new_parser() -> ToolParser:
+        parser = tool_parser(tool_format, names)
+        return parser if parallel else FirstCallOnly(parser)
+
+    return ToolUse(tools=tools, keeps_special_tokens=needs_special_tokens(tool_format), new_parser=new_parser)
