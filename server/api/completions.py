@@ -1,0 +1,99 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from pennyweight.server.engines.base import Engine
+from pennyweight.server.errors import ContextLengthExceeded, EngineFailed
+from pennyweight.server.types import Delta, Event, Finished, Request, Started, Usage
+
+from .completion_answer import CompletionCollector, CompletionShape, CompletionStream, Echo
+from .completion_request import CompletionRequest, to_requests
+from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
+from .generation import merged, stream_answer
+from .parameters import REFUSED_IN_COMPLETIONS
+from .reading import read
+
+
+async def create_completion(call: Call) -> Answer | StreamAnswer:
+    """Continue texts. Raises PennyweightError."""
+    completion, headers = read(call, CompletionRequest, refused=REFUSED_IN_COMPLETIONS)
+    engine = call.engine(completion.model)
+    requests = to_requests(completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival)
+    shape = CompletionShape(
+        id=f"cmpl-{call.request_id}",
+        created=int(time.time()),
+        num_prompts=len(requests),
+        n=requests[0].sampling.n,
+        echo=bool(completion.echo),
+        has_logprobs=completion.logprobs is not None,
+        has_prompt_logprobs=completion.prompt_logprobs is not None,
+        include_usage=bool(completion.stream_options and completion.stream_options.include_usage),
+    )
+    if completion.stream:
+        return await stream_answer(_stream(engine, requests, call.observer, shape), headers)
+    return json_answer(await _collect(engine, requests, call.observer, shape), headers=headers)
+
+
+async def _collect(
+    engine: Engine, requests: Sequence[Request], observer: Observer, shape: CompletionShape
+) -> dict[str, object]:
+    collector: CompletionCollector | None = None
+    usages: list[Usage] = []
+    async with aclosing(_events(engine, requests, observer)) as events:
+        async for place, event in events:
+            match event:
+                case Started():
+                    collector = collector or CompletionCollector(shape, event)
+                    collector.start(place, await _echo(engine, event, shape))
+                case Delta() if collector:
+                    collector.add(place, event)
+                case Finished():
+                    usages.append(event.usage)
+    if collector is None or len(usages) < len(requests):
+        raise EngineFailed("The engine's answer ended before it was whole.")
+    return collector.body(usages)
+
+
+async def _stream(
+    engine: Engine, requests: Sequence[Request], observer: Observer, shape: CompletionShape
+) -> AsyncGenerator[bytes]:
+    stream: CompletionStream | None = None
+    openings = [b""] * len(requests)
+    usages: list[Usage] = []
+    async with aclosing(_events(engine, requests, observer)) as events:
+        async for place, event in events:
+            match event:
+                case Delta() if stream:
+                    if chunk := stream.chunk(place, event):
+                        yield openings[place] + chunk
+                        openings[place] = b""
+                case Started():
+                    stream = stream or CompletionStream(shape, event)
+                    openings[place] = stream.opening(place, await _echo(engine, event, shape))
+                case Finished():
+                    usages.append(event.usage)
+    if stream is None or len(usages) < len(requests):
+        raise EngineFailed("The engine's answer ended before it was whole.")
+    yield stream.closing(usages)
+
+
+async def _events(engine: Engine, requests: Sequence[Request], observer: Observer) -> AsyncGenerator[tuple[int, Event]]:
+    try:
+        async with aclosing(merged(engine, requests, observer)) as events:
+            async for item in events:
+                yield item
+    except ContextLengthExceeded as error:
+        # An engine speaks of messages; there are none here.
+        param = "prompt" if error.param == "messages" else error.param
+        raise ContextLengthExceeded(error.message.replace("the messages", "the prompt"), param=param) from None
+
+
+async def _echo(engine: Engine, started: Started, shape: CompletionShape) -> Echo:
+    """Nothing precedes the first token, so it has no logprob that would carry its text."""
+    if not (shape.echo and shape.has_logprobs):
+        return Echo(started)
+    return Echo(started, await engine.detokenize(list(started.prompt_token_ids[:1])))
