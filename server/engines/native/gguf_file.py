@@ -26,6 +26,7 @@ from pennyweight.server.errors import ModelError
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
+MAX_DIMENSIONS = 4
 QUANT_TYPES = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"})
 
 # Metadata value types, by their number in the file.
@@ -123,7 +124,10 @@ class _HeaderReader:
 
     def _tensor_info(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._string()
-        shape = tuple(self._scalar("Q") for _ in range(self._scalar("I")))
+        num_dimensions = self._scalar("I")
+        if num_dimensions > MAX_DIMENSIONS:
+            raise ValueError(f"tensor {name} has {num_dimensions} dimensions")
+        shape = tuple(self._scalar("Q") for _ in range(num_dimensions))
         return name, shape[::-1], self._scalar("I"), self._scalar("Q")
 
     def _value(self, kind: int) -> Any:
