@@ -34,13 +34,14 @@ def valid_client_request_id(value: bytes | None) -> str | None:
 class RequestRecord:
     """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
 
-    ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
+    ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
     """
 
     request_id: str
     client_request_id: str | None
     method: str
     endpoint: str
+    arrival: float = 0.0
     model: str | None = None
     status: int | None = None
     prompt_tokens: int | None = None
@@ -57,7 +58,7 @@ class RequestRecord:
         found: dict[str, object] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if value is not None and value is not False and value != []:
+            if name != "arrival" and value is not None and value is not False and value != []:
                 found[name] = round(value, _SECONDS_DIGITS) if isinstance(value, float) else value
         return found
 

@@ -1,0 +1,174 @@
+"""The wiring: settings and engines go in, an ASGI application comes out. Nothing happens at import."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from structlog.typing import FilteringBoundLogger
+
+from .admission import Admission
+from .api.exchange import error_answer
+from .auth import PUBLIC_PATHS, RequireApiKey
+from .config import Settings
+from .endpoints import endpoint_names, routes
+from .engines.base import Engine
+from .errors import ConfigError, MethodNotAllowed, ModelError, NotFound, PennyweightError
+from .gateway import Gateway
+from .loading import LoadingReport
+from .middleware import AccountRequests, AnswerErrors, record_of
+from .serving import Serving, bind, uvicorn_config
+from .telemetry.logs import adopt_standard_logging, make_logger
+from .telemetry.metrics import Metrics
+
+# What a page of another origin may read of an answer beside its body.
+EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "retry-after")
+MAX_SHOWN_PATH = 200
+
+
+def create_app(
+    settings: Settings,
+    engines: Mapping[str, Engine],
+    *,
+    admission: Admission | None = None,
+    logger: FilteringBoundLogger | None = None,
+) -> Starlette:
+    """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close.
+
+    ``admission`` is for an owner who drains the server; ``logger`` is where the request lines go, by default stderr.
+    """
+    logger = logger or make_logger(settings.log)
+    version = importlib.metadata.version("pennyweight")
+    gateway = Gateway(
+        settings=settings,
+        engines=engines,
+        admission=admission or Admission(settings.limits.max_waiting),
+        metrics=Metrics(engines, version=version),
+        logger=logger,
+        version=version,
+    )
+    served = routes(gateway)
+    app = Starlette(
+        routes=served,
+        middleware=[
+            Middleware(AccountRequests, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served)),
+            *_cors(settings),
+            Middleware(AnswerErrors, logger=logger),
+            Middleware(RequireApiKey, api_keys=settings.http.api_keys),
+        ],
+        exception_handlers={HTTPException: _answer_router},
+    )
+    # A client that writes a slash too many gets a 404 that says so, not a redirect that drops its POST's body.
+    app.router.redirect_slashes = False
+    return app
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until it is told to stop; returns the exit code, 1 after one line on stderr that says why not.
+
+    The address is taken first, so that one in use is known before a model is fetched; the server answers as soon as it
+    is known where the model lies, and while the model is loaded.
+    """
+    try:
+        return _serve(settings)
+    except (ConfigError, ModelError) as error:
+        print(f"pennyweight: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(settings: Settings) -> int:
+    # Here and not above: who embeds the application with engines of another kind needs none of this.
+    from .engines.native.client import NativeEngine
+    from .engines.native.model_store import resolve
+
+    logger = make_logger(settings.log)
+    adopt_standard_logging(settings.log)
+    with bind(settings.http) as listener, LoadingReport(logger) as report:
+        path = resolve(settings.engine.model, on_progress=report.advance)
+        names = served_names(settings)
+        engine = NativeEngine(settings, path, names[0], on_loading=functools.partial(report.advance, "weights"))
+        engines = dict.fromkeys(names, engine)
+        admission = Admission(settings.limits.max_waiting)
+        app = create_app(settings, engines, admission=admission, logger=logger)
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        serving = Serving(
+            app,
+            settings.http,
+            engines,
+            admission,
+            logger,
+            on_listening=lambda: logger.info("listening", url=url, models=names, path=str(path)),
+            on_ready=report.close,
+        )
+
+        async def run() -> int:
+            serving.handle_signals()
+            return await serving.run(listener)
+
+        with asyncio.Runner(loop_factory=uvicorn_config(app, settings.http).get_loop_factory()) as runner:
+            return runner.run(run())
+
+
+def served_names(settings: Settings) -> tuple[str, ...]:
+    """What clients may call the model: the names given, else the model's own; of a path, its last part."""
+    model = settings.engine.model
+    path = Path(model).expanduser()
+    return settings.engine.served_model_name or (
+        (path.absolute().name.removesuffix(".gguf") if path.exists() else model),
+    )
+
+
+def describe_pipeline(settings: Settings) -> list[str]:
+    """The way of a request, a line for each station with its settings. Keys are counted, never shown."""
+    http, limits, engine = settings.http, settings.limits, settings.engine
+    keys = (
+        f"{len(http.api_keys)} API keys, all but {', '.join(sorted(PUBLIC_PATHS))}" if http.api_keys else "open to all"
+    )
+    return [
+        f"connection: {http.host}:{http.port}, at most {http.max_connections}, header {http.max_header_bytes} bytes"
+        f" within {http.header_timeout:g} s, unread answers {http.write_timeout:g} s, idle {http.keep_alive:g} s",
+        f"cors: {', '.join(http.cors_origins) or 'off'}",
+        f"auth: {keys}",
+        f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        f"engine: native, {engine.model}, dtype {engine.dtype}, device {engine.device}, {engine.max_num_seqs} at once",
+        f"shutdown: {http.grace_period:g} s for what is under way",
+    ]
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if not settings.http.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.http.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=EXPOSED_HEADERS,
+        )
+    ]
+
+
+async def _answer_router(request: Request, error: Exception) -> Response:
+    """What the router finds wrong, in OpenAI's shape."""
+    assert isinstance(error, HTTPException)
+    path, headers = request.url.path[:MAX_SHOWN_PATH], dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        ours: PennyweightError = MethodNotAllowed(f"Not allowed to {request.method} on {path}: use {headers['Allow']}.")
+    else:
+        ours = NotFound(f"Invalid URL ({request.method} {path}).")
+    record_of(request.scope).error_code = ours.code
+    answer = error_answer(ours)
+    return Response(answer.body, ours.status, headers, media_type="application/json")

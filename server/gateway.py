@@ -1,0 +1,95 @@
+"""What the endpoints share, and how a call to an engine is carried through: admitted, read, run, cancelled, answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from .admission import Admission, read_body
+from .api.exchange import Call, Endpoint, Observer, StreamAnswer
+from .config import Settings
+from .engines.base import Engine
+from .middleware import record_of, send_answer
+from .telemetry.metrics import Metrics
+from .telemetry.observer import CallObserver
+from .telemetry.prompt_log import PromptLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """One server's parts. ``engines`` are by each name that a client may give as ``model``."""
+
+    settings: Settings
+    engines: Mapping[str, Engine]
+    admission: Admission
+    metrics: Metrics
+    logger: FilteringBoundLogger
+    version: str
+
+
+class EngineEndpoint:
+    """An endpoint that calls engines, as an ASGI app. A client that goes away cancels its call at once."""
+
+    def __init__(self, gateway: Gateway, endpoint: Endpoint) -> None:
+        self._gateway = gateway
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway = self._gateway
+        record = record_of(scope)
+        with gateway.admission.admit() as ticket:
+            body = await read_body(Headers(scope=scope), receive, gateway.settings.http, gateway.settings.limits)
+            observer: Observer = CallObserver(
+                record, gateway.metrics.models, arrival=record.arrival, on_started=ticket.started
+            )
+            if gateway.settings.log.prompts:
+                observer = PromptLog(observer, gateway.logger, record.request_id)
+            call = Call(
+                body=body,
+                request_id=record.request_id,
+                arrival=record.arrival,
+                settings=gateway.settings,
+                engines=gateway.engines,
+                observer=observer,
+            )
+            await _until_disconnect(self._answer(call, send), receive)
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        answer = await self._endpoint(call)
+        if not isinstance(answer, StreamAnswer):
+            await send_answer(answer, send)
+            return
+        async with aclosing(answer.chunks) as chunks:
+            await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_disconnect(work: Coroutine[None, None, None], receive: Receive) -> None:
+    """Do ``work``, or cancel it when the client goes away. Raises what ``work`` raises, and ClientDisconnect."""
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.wait((working, watching))
+        failure = None if working.cancelled() else working.exception()
+    if failure is not None:
+        raise failure
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,138 @@
+"""What every request passes before its endpoint: it gets an id, its line in the log, and an answer whatever happens."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from .api.exchange import Answer, error_answer
+from .auth import PUBLIC_PATHS
+from .errors import PennyweightError, RequestTimeout
+from .telemetry.logs import RequestRecord, valid_client_request_id
+from .telemetry.metrics import Metrics
+from .telemetry.observer import INTERNAL_ERROR
+
+REQUEST_ID_HEADER = b"x-request-id"
+# The status under which a request is counted whose client went away before it had one; nginx's number.
+CLIENT_CLOSED_REQUEST = 499
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """The record that AccountRequests made for this request."""
+    record = scope["state"]["record"]
+    assert isinstance(record, RequestRecord)
+    return record
+
+
+async def send_answer(answer: Answer, send: Send, *, close: bool = False) -> None:
+    """Send a whole answer; ``close`` ends the connection after it."""
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+class AccountRequests:
+    """The outermost middleware: makes the request's id and record, and logs and counts it at its end.
+
+    ``endpoint_of`` gives the route's path for a path as requested.
+    """
+
+    def __init__(
+        self, app: ASGIApp, logger: FilteringBoundLogger, metrics: Metrics, endpoint_of: Callable[[str], str]
+    ) -> None:
+        self._app = app
+        self._logger = logger
+        self._metrics = metrics
+        self._endpoint_of = endpoint_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        arrival = time.monotonic()
+        record = RequestRecord(
+            request_id=uuid.uuid4().hex,
+            client_request_id=valid_client_request_id(dict(scope["headers"]).get(REQUEST_ID_HEADER)),
+            method=scope["method"],
+            endpoint=self._endpoint_of(scope["path"]),
+            arrival=arrival,
+        )
+        scope.setdefault("state", {})["record"] = record
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            record.e2e = time.monotonic() - arrival
+            status = record.status or CLIENT_CLOSED_REQUEST
+            self._metrics.http_request(record.endpoint, record.method, status)
+            self._log(record, status)
+
+    def _log(self, record: RequestRecord, status: int) -> None:
+        if status >= 500:
+            self._logger.warning("request", **record.fields())
+        elif record.endpoint in PUBLIC_PATHS:
+            # Probes come every few seconds and say nothing.
+            self._logger.debug("request", **record.fields())
+        else:
+            self._logger.info("request", **record.fields())
+
+
+class AnswerErrors:
+    """Turns what is raised into OpenAI's error object; what nobody foresaw is logged and answered by a plain 500.
+
+    After the answer's start nothing can be answered any more: the server then breaks the connection.
+    """
+
+    def __init__(self, app: ASGIApp, logger: FilteringBoundLogger) -> None:
+        self._app = app
+        self._logger = logger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = record_of(scope)
+        received = False
+
+        async def noting_receive() -> Message:
+            nonlocal received
+            received = True
+            return await receive()
+
+        try:
+            await self._app(scope, noting_receive, send)
+            return
+        except ClientDisconnect:
+            record.disconnected = True
+            return
+        except PennyweightError as error:
+            answer = error_answer(error)
+            record.error_code = error.code
+            # A client that waits for "100 Continue" sends no body after this answer, or one: nobody can tell.
+            expects = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+            close = isinstance(error, RequestTimeout) or (expects and not received)
+        except Exception:
+            self._logger.exception("unexpected error", request_id=record.request_id, endpoint=record.endpoint)
+            answer = error_answer(
+                PennyweightError(
+                    f"The server had an error while processing your request. Its log has more under {record.request_id}."
+                )
+            )
+            record.error_code = INTERNAL_ERROR
+            close = False
+        if record.status is None:
+            await send_answer(answer, send, close=close)
