@@ -28,7 +28,8 @@ def convert(body: Mapping[str, Any], wire_type: type[_T]) -> _T:
 
 def _translate(text: str) -> InvalidRequest:
     place = _PLACE.search(text)
-    path = place["path"] if place else ""
+    # msgspec writes [...] for a name that only the client knows.
+    path = place["path"].partition("[...]")[0] if place else ""
     reason = text[: place.start()] if place else text
     if missing := _MISSING.match(reason):
         path = f"{path}.{missing['name']}" if path else missing["name"]
