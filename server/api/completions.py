@@ -62,6 +62,9 @@ async def _stream(
     engine: Engine, requests: Sequence[Request], observer: Observer, shape: CompletionShape
 ) -> AsyncGenerator[bytes]:
     stream: CompletionStream | None = None
+    # Chunks wait until every prompt has started, so that a prompt's refusal has its HTTP status, not an event among text.
+    held: list[bytes] = []
+    starting = len(requests)
     openings = [b""] * len(requests)
     usages: list[Usage] = []
     async with aclosing(_events(engine, requests, observer)) as events:
@@ -69,13 +72,17 @@ async def _stream(
             match event:
                 case Delta() if stream:
                     if chunk := stream.chunk(place, event):
-                        yield openings[place] + chunk
+                        held.append(openings[place] + chunk)
                         openings[place] = b""
                 case Started():
+                    starting -= 1
                     stream = stream or CompletionStream(shape, event)
                     openings[place] = stream.opening(place, await _echo(engine, event, shape))
                 case Finished():
                     usages.append(event.usage)
+            if held and not starting:
+                yield b"".join(held)
+                held.clear()
     if stream is None or len(usages) < len(requests):
         raise EngineFailed("The engine's answer ended before it was whole.")
     yield stream.closing(usages)

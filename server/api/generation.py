@@ -13,6 +13,8 @@ from pennyweight.server.types import Delta, Event, Finished, Request, Started
 from . import sse
 from .exchange import Headers, Observer, StreamAnswer
 
+_MAX_AHEAD = 4
+
 
 async def observed(engine: Engine, request: Request, observer: Observer) -> AsyncGenerator[Event]:
     """The events of one request, of which the observer is told first."""
@@ -50,17 +52,19 @@ async def merged(engine: Engine, requests: Sequence[Request], observer: Observer
             async for event in events:
                 yield 0, event
         return
-    # Bounded, so that a slow client holds the tasks up rather than filling this queue.
-    queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue(maxsize=len(requests))
+    queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue()
+    # So much may each be ahead of a slow client; a bound on the queue would let one starve the others.
+    ahead = [asyncio.Semaphore(_MAX_AHEAD) for _ in requests]
 
     async def pump(place: int) -> None:
         try:
             async with aclosing(observed(engine, requests[place], observer)) as events:
                 async for event in events:
-                    await queue.put((place, event))
-            await queue.put((place, None))
+                    await ahead[place].acquire()
+                    queue.put_nowait((place, event))
+            queue.put_nowait((place, None))
         except Exception as error:
-            await queue.put((place, error))
+            queue.put_nowait((place, error))
 
     tasks = [asyncio.create_task(pump(place)) for place in range(len(requests))]
     try:
@@ -72,6 +76,7 @@ async def merged(engine: Engine, requests: Sequence[Request], observer: Observer
             if item is None:
                 running -= 1
             else:
+                ahead[place].release()
                 yield place, item
     finally:
         for task in tasks:

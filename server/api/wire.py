@@ -12,7 +12,7 @@ from pennyweight.server.errors import InvalidRequest, InvalidType, MissingParame
 
 _T = TypeVar("_T")
 
-_PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+_PLACE = re.compile(r" - at `(?:key` in `)?\$\.?(?P<path>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 _MISTYPED = re.compile(r"Expected `[^`]*`, got `[^`]*`")
 _MAX_MESSAGE = 300

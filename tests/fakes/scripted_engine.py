@@ -94,7 +94,7 @@ class ScriptedEngine:
                 usage=Usage(prompt_tokens=len(token_ids), completion_tokens=completion_tokens, cached_tokens=1)
             )
         except (GeneratorExit, asyncio.CancelledError):
-            left.closed = True
+            left.closed = not left.whole
             raise
 
     def capabilities(self) -> Capabilities:
