@@ -7,6 +7,7 @@ and nesting or a number of values beyond a limit (8 MiB of empty arrays would ho
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pennyweight.server.errors import InvalidRequest
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_PATH = 200
 _AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -66,6 +68,8 @@ _MARKING_DECODER = json.JSONDecoder(object_pairs_hook=_MarkedObject)
 def parse_object(body: bytes, *, max_depth: int, max_values: int) -> dict[str, Any]:
     """The JSON object that ``body`` is. Raises InvalidRequest, with the path of what is wrong where there is one."""
     _check_structure(body, max_depth, max_values)
+    if body.startswith(codecs.BOM_UTF8):
+        raise InvalidRequest("The request's body begins with a byte order mark, which JSON does not allow.")
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -73,7 +77,7 @@ def parse_object(body: bytes, *, max_depth: int, max_values: int) -> dict[str, A
     try:
         parsed = _DECODER.decode(text)
     except _DuplicateName:
-        path = _find_duplicate(_MARKING_DECODER.decode(text)) or ""
+        path = _shown(_find_duplicate(_MARKING_DECODER.decode(text)) or "")
         raise InvalidRequest(f"The request's JSON has '{path}' more than once.", param=path) from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"The request's body is not valid JSON: {error.msg} (character {error.pos}).") from None
@@ -113,7 +117,7 @@ def _too_deep(max_depth: int) -> InvalidRequest:
 def _check_surrogates(parsed: dict[str, Any]) -> None:
     for path, text in _walk(parsed):
         if _SURROGATE.search(text):
-            path = _SURROGATE.sub("\ufffd", path)
+            path = _SURROGATE.sub("\ufffd", _shown(path))
             raise InvalidRequest(f"'{path}' has an unpaired UTF-16 surrogate, which is no character.", param=path)
 
 
@@ -142,6 +146,11 @@ def _walk(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             below = _join(path, name)
             yield below, name
             yield from _walk(item, below)
+
+
+def _shown(path: str) -> str:
+    """A path of the client's own names, short enough to be sent back."""
+    return path if len(path) <= _MAX_PATH else path[:_MAX_PATH] + "..."
 
 
 def _join(path: str, name: str) -> str:

@@ -116,11 +116,11 @@ class ScriptedEngine:
             case TextPrompt():
                 return [1] * prompt.add_special_tokens + list(prompt.text.encode())
             case tokens:
+                _check_vocabulary(tokens.token_ids, "prompt")
                 return list(tokens.token_ids)
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        if any(not 0 <= token_id < VOCAB_SIZE for token_id in token_ids):
-            raise InvalidRequest("A token id is outside the vocabulary.", param="tokens")
+        _check_vocabulary(token_ids, "tokens")
         return bytes(token_ids).decode(errors="replace")
 
     def health(self) -> Health:
@@ -134,9 +134,8 @@ class ScriptedEngine:
     def _started(self, request: Request, token_ids: list[int]) -> Started:
         wanted = request.sampling.prompt_logprobs
         rest = (logprob(chr(one), alternatives=wanted or 0) for one in token_ids[1:])
-        text = (
-            request.prompt.text if isinstance(request.prompt, TextPrompt) else bytes(token_ids).decode(errors="replace")
-        )
+        decoded = bytes(token_ids).decode(errors="replace")
+        text = request.prompt.text if isinstance(request.prompt, TextPrompt) else decoded
         return Started(
             request_id=request.id,
             model=request.model,
@@ -145,6 +144,11 @@ class ScriptedEngine:
             prompt_text="" if isinstance(request.prompt, ChatPrompt) else text,
             prompt_logprobs=None if wanted is None else (None, *rest),
         )
+
+
+def _check_vocabulary(token_ids: Sequence[int], param: str) -> None:
+    if any(not 0 <= token_id < VOCAB_SIZE for token_id in token_ids):
+        raise InvalidRequest("A token id is outside the vocabulary.", param=param)
 
 
 def _for_choices(request: Request, steps: Sequence[Step]) -> list[Step]:
