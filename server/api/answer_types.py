@@ -1,0 +1,276 @@
+"""The answers' shapes, for the OpenAPI document and for tests that hold the real answers against them.
+
+The answers themselves are written without these, as bytes that are mostly encoded once (see ``chat_answer``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class _Shape(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A JSON object with these fields and no others; one with a default may be left out."""
+
+
+class PromptTokensDetails(_Shape):
+    """``cached_tokens`` of the prompt came from the prefix cache."""
+
+    cached_tokens: int
+    audio_tokens: int
+
+
+class CompletionTokensDetails(_Shape):
+    """Always zeros; OpenAI's clients expect them."""
+
+    reasoning_tokens: int
+    audio_tokens: int
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
+class Usage(_Shape):
+    """The tokens that a request took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+
+class TopLogprob(_Shape):
+    """One alternative at a position; -9999.0 stands for a probability of zero."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TopLogprob):
+    """A chosen token and its alternatives."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(_Shape):
+    """The logprobs of a message's tokens."""
+
+    content: list[TokenLogprob]
+    refusal: None
+
+
+class PromptLogprob(_Shape):
+    """A prompt token's logprob; ``rank`` is 1 for the most probable, null where it is not known."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+
+
+class CallFunction(_Shape):
+    """A called function, its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(_Shape):
+    """A tool call."""
+
+    id: str
+    type: Literal["function"]
+    function: CallFunction
+
+
+class ChatMessage(_Shape):
+    """What the model answered."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    annotations: list[None]
+    tool_calls: list[ToolCall] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatChoice(_Shape):
+    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+    stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatCompletion(_Shape):
+    """The answer to a conversation."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    service_tier: Literal["default"]
+    system_fingerprint: str
+    choices: list[ChatChoice]
+    usage: Usage
+    prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
+
+
+class CallFunctionDelta(_Shape):
+    """More of a call's arguments; its name comes once."""
+
+    arguments: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class CallDelta(_Shape):
+    """More of call ``index``; its id and type come once."""
+
+    index: int
+    function: CallFunctionDelta
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    type: Literal["function"] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatDelta(_Shape):
+    """More of a message; its role comes once."""
+
+    role: Literal["assistant"] | msgspec.UnsetType = msgspec.UNSET
+    content: str | None | msgspec.UnsetType = msgspec.UNSET
+    refusal: None | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[CallDelta] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatChunkChoice(_Shape):
+    """More of one answer; ``finish_reason`` comes once, at its end."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None
+    stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ChatCompletionChunk(_Shape):
+    """One event of a stream. With ``include_usage`` the last has no choices, and its usage is that of the whole."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    service_tier: Literal["default"]
+    system_fingerprint: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class LegacyLogprobs(_Shape):
+    """The logprobs of a text's tokens, in four lists of one length; ``text_offset`` counts characters."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Shape):
+    """One continuation, or in a stream more of it."""
+
+    index: int
+    text: str
+    logprobs: LegacyLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
+
+
+class Completion(_Shape):
+    """The answer to a text completion, and each event of its stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class Model(_Shape):
+    """A name that a request may give as its model. ``root`` is the model's own name."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    parent: None
+    max_model_len: int
+
+
+class ModelList(_Shape):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Tokens(_Shape):
+    """A prompt's token ids, and each one's text where that was asked for."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None
+
+
+class DetokenizedText(_Shape):
+    """The text of token ids."""
+
+    prompt: str
+
+
+class ErrorDetails(_Shape):
+    """What went wrong. ``param`` is the path of the parameter that it is about."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(_Shape):
+    """The answer to whatever fails."""
+
+    error: ErrorDetails
+
+
+class Liveness(_Shape):
+    """The process serves."""
+
+    status: Literal["alive"]
+
+
+class ModelState(_Shape):
+    """Where a model's engine is in its life, and why."""
+
+    state: Literal["loading", "ready", "stalled", "restarting", "draining", "failed"]
+    detail: str
+
+
+class Readiness(_Shape):
+    """Whether every model takes requests, and each one's state."""
+
+    status: Literal["ready", "not ready", "draining"]
+    models: dict[str, ModelState]
+
+
+class Version(_Shape):
+    """The server's version."""
+
+    version: str
