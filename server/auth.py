@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import AuthenticationFailed
 
 # What probes and Prometheus read, which seldom have keys; vLLM leaves these open too. They tell nothing of any request.
-PUBLIC_PATHS = frozenset({"/health", "/ready", "/version", "/metrics"})
+PUBLIC_PATHS = frozenset({"/health", "/ready", "/version", "/metrics", "/openapi.json"})
 
 
 class RequireApiKey:

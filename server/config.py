@@ -57,9 +57,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_num_batched_tokens: int = 512
     enable_prefix_caching: bool = True
     enforce_eager: bool = False
-    compile: bool = False
     threads: int | None = None
-    seed: int = 0
     chat_template: str | None = None
     tool_call_parser: str | None = None
     generation_config: str = "auto"

@@ -8,8 +8,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from . import probes
-from .api import chat
-from .api.exchange import Answer, Endpoint
+from .api import chat, completions, models, tokenization
+from .api.exchange import Answer, Endpoint, json_answer
+from .api.openapi import openapi_document
 from .gateway import EngineEndpoint, Gateway
 from .middleware import send_answer
 
@@ -36,12 +37,21 @@ def routes(gateway: Gateway) -> list[Route]:
     def get(path: str, answer: Callable[..., Answer]) -> Route:
         return Route(path, _Get(answer), methods=["GET"])
 
+    document = json_answer(
+        openapi_document(version=gateway.version, needs_api_key=bool(gateway.settings.http.api_keys))
+    )
     return [
         call("/v1/chat/completions", chat.create_chat_completion),
+        call("/v1/completions", completions.create_completion),
+        get("/v1/models", lambda: models.list_models(gateway.engines)),
+        get("/v1/models/{model:path}", lambda model: models.retrieve_model(gateway.engines, model)),
+        call("/tokenize", tokenization.tokenize),
+        call("/detokenize", tokenization.detokenize),
         get("/health", probes.health),
         get("/ready", lambda: probes.ready(gateway)),
         get("/metrics", lambda: probes.metrics(gateway)),
         get("/version", lambda: probes.version(gateway)),
+        get("/openapi.json", lambda: document),
     ]
 
 

@@ -82,11 +82,11 @@ class AccountRequests:
             self._log(record, status)
 
     def _log(self, record: RequestRecord, status: int) -> None:
-        if status >= 500:
-            self._logger.warning("request", **record.fields())
-        elif record.endpoint in PUBLIC_PATHS:
-            # Probes come every few seconds and say nothing.
+        if record.endpoint in PUBLIC_PATHS:
+            # Probes come every few seconds and say nothing, also with the 503 of a server that isn't ready yet.
             self._logger.debug("request", **record.fields())
+        elif status >= 500:
+            self._logger.warning("request", **record.fields())
         else:
             self._logger.info("request", **record.fields())
 

@@ -5,12 +5,12 @@ The answers themselves are written without these, as bytes that are mostly encod
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 
-class _Shape(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Shape(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A JSON object with these fields and no others; one with a default may be left out."""
 
 
@@ -141,8 +141,8 @@ class ChatDelta(_Shape):
     """More of a message; its role comes once."""
 
     role: Literal["assistant"] | msgspec.UnsetType = msgspec.UNSET
-    content: str | None | msgspec.UnsetType = msgspec.UNSET
-    refusal: None | msgspec.UnsetType = msgspec.UNSET
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    refusal: msgspec.UnsetType | None = msgspec.UNSET
     tool_calls: list[CallDelta] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -166,7 +166,7 @@ class ChatCompletionChunk(_Shape):
     service_tier: Literal["default"]
     system_fingerprint: str
     choices: list[ChatChunkChoice]
-    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class LegacyLogprobs(_Shape):
@@ -198,7 +198,7 @@ class Completion(_Shape):
     model: str
     system_fingerprint: str
     choices: list[CompletionChoice]
-    usage: Usage | None | msgspec.UnsetType = msgspec.UNSET
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Model(_Shape):
@@ -274,3 +274,12 @@ class Version(_Shape):
     """The server's version."""
 
     version: str
+
+
+class OpenAPIDocument(msgspec.Struct, kw_only=True):
+    """A document of OpenAPI 3.1; the parts that every one has."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]

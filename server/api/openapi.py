@@ -121,6 +121,14 @@ OPERATIONS = (
         answer=answers.Version,
         is_public=True,
     ),
+    Operation(
+        path="/openapi.json",
+        method="get",
+        id="openapi",
+        summary="This document",
+        answer=answers.OpenAPIDocument,
+        is_public=True,
+    ),
 )
 
 _JSON = "application/json"

@@ -32,8 +32,8 @@ def waiting_engine() -> tuple[LiveEngine, asyncio.Event]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)  # noqa: ASYNC110 (what is waited for has no event)
+    while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+        await asyncio.sleep(0.001)
 
 
 async def test_the_official_client_gets_its_answer_and_its_request_id(server: LiveServer) -> None:

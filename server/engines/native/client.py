@@ -56,7 +56,8 @@ def _load_text_side(path: Path, settings: Settings) -> _TextSide:
     tokenizer = load_tokenizer(path)
     template = load_chat_template(path, settings.engine.chat_template)
     tool_format = settings.engine.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
-    return _TextSide(tokenizer, template, load_generation_defaults(path), tool_format)
+    defaults = load_generation_defaults(path, settings.engine.generation_config)
+    return _TextSide(tokenizer, template, defaults, tool_format)
 
 
 class NativeEngine:

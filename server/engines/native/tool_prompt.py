@@ -1,0 +1,49 @@
+"""Tools for a model whose chat template knows none: told in the system message, called and answered in Hermes' format.
+
+The format is that of Hermes 2 Pro (https://github.com/NousResearch/Hermes-Function-Calling), which many small models were
+trained on; the parser for it is the one that such a model gets (server/api/tools/hermes.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from pennyweight.server.types import Message, Tool
+
+_INTRODUCTION = (
+    "You can call functions to help with the user's request. These are their signatures, one in each line:\n"
+    "<tools>\n{tools}\n</tools>\n"
+    "To call a function, answer with its name and its arguments as a JSON object within tags:\n"
+    '<tool_call>\n{{"name": <function-name>, "arguments": <arguments-object>}}\n</tool_call>'
+)
+
+
+def tell_of_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
+    """The same conversation with its tools, calls and their results written out as text."""
+    told = [_as_text(message) for message in messages]
+    if not tools:
+        return told
+    text = _INTRODUCTION.format(tools="\n".join(map(_signature, tools)))
+    if told and told[0].role in ("system", "developer"):
+        first = told[0]
+        return [dataclasses.replace(first, content=f"{first.content or ''}\n\n{text}".lstrip()), *told[1:]]
+    return [Message(role="system", content=text), *told]
+
+
+def _signature(tool: Tool) -> str:
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return json.dumps({"type": "function", "function": function}, ensure_ascii=False)
+
+
+def _as_text(message: Message) -> Message:
+    if message.role == "tool":
+        return Message(role="user", content=f"<tool_response>\n{message.content or ''}\n</tool_response>")
+    if not message.tool_calls:
+        return message
+    calls = [
+        f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}\n</tool_call>'
+        for call in message.tool_calls
+    ]
+    return dataclasses.replace(message, content="\n".join([message.content or "", *calls]).lstrip(), tool_calls=())
