@@ -82,6 +82,17 @@ inline void finish(const Product& p, int row, int channel, const Sum* sums) {
     _mm512_storeu_ps(out, value);
 }
 
+// How far ahead of the multiplication weights are fetched, in bytes of a panel: they come from memory, at its full speed only
+// when enough of them are under way.
+constexpr size_t kFetchAhead = 4096;
+
+// Fetches kBytes of a panel, that far ahead of `here`.
+template <int kBytes>
+inline void fetch_ahead(const void* here) {
+    const char* line = static_cast<const char*>(here) + kFetchAhead;
+    for (int i = 0; i < kBytes; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
+}
+
 // The AVX-512 way -------------------------------------------------------------------------------------------------
 
 inline __m512 dot_step(__m512 sum, float a, __m512i b) {
@@ -121,29 +132,38 @@ struct Lanes<int8_t> {
     static void store(int32_t* out, Vector v) { _mm512_storeu_si512(out, v); }
 };
 
-template <class T, int kRows>
-inline void product_rows(const Product& p, int row, int panel, int panels) {
+// Rows [row, row + kRows) of kPanels panels. The sums live in registers: nothing may index them by a value of run time.
+template <class T, int kRows, int kPanels, bool kFetch>
+inline void product_rows(const Product& p, int row, int panel) {
     using Vector = typename Lanes<T>::Vector;
     using Sum = typename Traits<T>::Sum;
     constexpr int pair = Traits<T>::kPair;
     const Weights& w = *p.weights;
     const T* a = static_cast<const T*>(p.activations) + row * p.activation_stride;
     const size_t panel_size = static_cast<size_t>(kPanel) * w.k_padded;
-    const T* b0 = static_cast<const T*>(w.panels) + panel * panel_size;
-    const T* b1 = panels > 1 ? b0 + panel_size : b0;
-    Vector sums[2][kRows];
-    for (int m = 0; m < kRows; ++m) sums[0][m] = sums[1][m] = Lanes<T>::zero();
+    const T* b = static_cast<const T*>(w.panels) + panel * panel_size;
+    Vector sums[kPanels][kRows];
+#pragma GCC unroll 16
+    for (int i = 0; i < kPanels * kRows; ++i) sums[i / kRows][i % kRows] = Lanes<T>::zero();
     for (int k = 0; k < w.k_padded; k += pair) {
-        const __m512i first = _mm512_loadu_si512(b0 + static_cast<size_t>(k) * kPanel);
-        const __m512i second = _mm512_loadu_si512(b1 + static_cast<size_t>(k) * kPanel);
-        for (int m = 0; m < kRows; ++m) {
-            sums[0][m] = Lanes<T>::step(sums[0][m], a + m * p.activation_stride + k, first);
-            sums[1][m] = Lanes<T>::step(sums[1][m], a + m * p.activation_stride + k, second);
+        __m512i right[kPanels];
+#pragma GCC unroll 2
+        for (int half = 0; half < kPanels; ++half) {
+            const T* line = b + half * panel_size + static_cast<size_t>(k) * kPanel;
+            right[half] = _mm512_loadu_si512(line);
+            if constexpr (kFetch) fetch_ahead<64>(line);
         }
+#pragma GCC unroll 8
+        for (int m = 0; m < kRows; ++m)
+#pragma GCC unroll 2
+            for (int half = 0; half < kPanels; ++half)
+                sums[half][m] = Lanes<T>::step(sums[half][m], a + m * p.activation_stride + k, right[half]);
     }
     alignas(64) Sum result[kPanel];
-    for (int half = 0; half < panels; ++half) {
+#pragma GCC unroll 2
+    for (int half = 0; half < kPanels; ++half) {
         const int channel = (panel + half) * kPanel;
+#pragma GCC unroll 8
         for (int m = 0; m < kRows; ++m) {
             if constexpr (sizeof(T) == 1) {
                 const __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(w.sums + channel), 7);
@@ -156,12 +176,28 @@ inline void product_rows(const Product& p, int row, int panel, int panels) {
     }
 }
 
-template <class T>
-inline void product_vectors(const Product& p, int rows, int panel, int panels) {
+// The first rows fetch the panels from memory; later ones find them in the cache.
+template <class T, int kRows, int kPanels>
+inline void product_rows(const Product& p, int row, int panel) {
+    if (row == 0)
+        product_rows<T, kRows, kPanels, true>(p, row, panel);
+    else
+        product_rows<T, kRows, kPanels, false>(p, row, panel);
+}
+
+template <class T, int kPanels>
+inline void product_vectors(const Product& p, int rows, int panel) {
     int row = 0;
-    for (; row + 8 <= rows; row += 8) product_rows<T, 8>(p, row, panel, panels);
-    for (; row + 4 <= rows; row += 4) product_rows<T, 4>(p, row, panel, panels);
-    for (; row < rows; ++row) product_rows<T, 1>(p, row, panel, panels);
+    for (; row + 8 <= rows; row += 8) product_rows<T, 8, kPanels>(p, row, panel);
+    if (row + 4 <= rows) {
+        product_rows<T, 4, kPanels>(p, row, panel);
+        row += 4;
+    }
+    if (row + 2 <= rows) {
+        product_rows<T, 2, kPanels>(p, row, panel);
+        row += 2;
+    }
+    if (row < rows) product_rows<T, 1, kPanels>(p, row, panel);
 }
 
 // The AMX way -----------------------------------------------------------------------------------------------------
@@ -174,15 +210,6 @@ inline void product_vectors(const Product& p, int rows, int panel, int panels) {
         else                            \
             _tile_dpbssd(out, a, b);    \
     } while (false)
-
-// How far ahead of the multiplication weights are fetched, in bytes of a panel: they come from memory, at its full speed only
-// when enough of them are under way.
-constexpr size_t kFetchAhead = 4096;
-
-inline void fetch_ahead(const void* tile) {
-    const char* line = static_cast<const char*>(tile) + kFetchAhead;
-    for (int i = 0; i < 1024; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
-}
 
 // Rows [row, row + 16 * groups) of one or two panels.
 template <class T, int kGroups, int kPanels>
@@ -203,8 +230,8 @@ inline void product_tiles(const Product& p, int row, int rows, int panel, bool f
     for (size_t k = 0; k < row_bytes; k += 64) {
         const size_t tile = k * kPanel;
         if (fetch) {
-            fetch_ahead(b0 + tile);
-            if constexpr (kPanels > 1) fetch_ahead(b1 + tile);
+            fetch_ahead<1024>(b0 + tile);
+            if constexpr (kPanels > 1) fetch_ahead<1024>(b1 + tile);
         }
         _tile_loadd(4, a0 + k, stride);
         _tile_loadd(6, b0 + tile, 64);
@@ -258,7 +285,10 @@ inline void product(const Product& p, int rows, Team& team) {
             else
                 product_panels<T, 1>(p, rows, panel);
         } else {
-            product_vectors<T>(p, rows, panel, width);
+            if (width == 2)
+                product_vectors<T, 2>(p, rows, panel);
+            else
+                product_vectors<T, 1>(p, rows, panel);
         }
     }
 }

@@ -1,0 +1,97 @@
+# Everything that the project can do by one command each; `make help` lists them.
+#
+# PYTHON  the interpreter that makes .venv (3.11 or newer)
+# MODEL, ARGS  what `make serve` serves, and further options of `pennyweight serve`
+# TORCH   the PyTorch to install, as pip writes it; by default the version in constraints.txt, of the build that your package
+#         index has for this machine (on Linux that is usually the one for CUDA)
+# TORCH_INDEX_URL  an index of PyTorch's own to take it from instead: its installation page names one for each build (CPU, each
+#         version of CUDA)
+
+PYTHON ?= python3
+MODEL ?= smollm2-135m-instruct
+PORT ?= 8000
+ARGS ?=
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+TORCH_INDEX_URL ?=
+
+# A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
+FOLDERS := server kernels bench configs
+SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
+BIN := .venv/bin
+STARTED := $(shell date +%s)
+TOOK = echo "$@: done in $$(($$(date +%s) - $(STARTED))) s"
+
+.DELETE_ON_ERROR:
+.PHONY: help install serve test test-fast test-cuda check format clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+install: .venv/installed ## Make .venv with the server in it
+
+serve: .venv/installed ## Install, fetch the model, serve it, and answer a first chat
+	@$(BIN)/python -m pennyweight.server.cli serve "$(MODEL)" --port $(PORT) --log-format console $(ARGS) & server=$$!; \
+	trap 'kill -TERM $$server 2>/dev/null; wait $$server; exit 130' INT TERM; \
+	if $(BIN)/python -m pennyweight.server.cli chat --wait --url http://127.0.0.1:$(PORT) "What is the capital of France?"; \
+	then echo "make $@: answered $$(($$(date +%s) - $(STARTED))) s after the start; the server is at http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
+	else kill -TERM $$server 2>/dev/null; wait $$server; exit 1; fi; \
+	wait $$server
+
+test: .venv/installed-test ## Install and run the whole test suite
+	$(BIN)/python -m pytest $(ARGS)
+	@$(TOOK)
+
+test-fast: .venv/installed-test ## The tests that take no more than seconds each
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(TOOK)
+
+test-cuda: .venv/installed-test ## What needs a CUDA card: parity, continuous batching, tokens/s of an 8B-shaped model
+	$(BIN)/python -m pytest tests/cuda -rs $(ARGS)
+	$(BIN)/python -m pennyweight.bench.cuda_decode
+	@$(TOOK)
+
+check: .venv/installed-check ## Lint, formatting, types and the floors between the folders
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p pennyweight
+	$(BIN)/python -m pytest -q tests/test_floors.py tests/test_packaging.py
+	@$(TOOK)
+
+format: .venv/installed-check ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what make has made
+	rm -rf .venv build pennyweight.egg-info configs/pennyweight.egg-info
+
+.venv/python:
+	@echo "make: making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "Python 3.11 or newer is needed: name one by make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+	echo "This Python can't make virtual environments: install its venv package (python3-venv on Debian and Ubuntu)"; exit 1; }
+	@touch $@
+
+# PyTorch first: whoever comes after it takes the build that is there.
+.venv/torch: .venv/python constraints.txt
+	@echo "make: installing $(TORCH), the largest part (about 200 MB for a CPU, several GB for CUDA)"
+	@{ grep -v '^torch==' constraints.txt; echo "$(TORCH)"; } > .venv/constraints.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -q $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
+	@touch $@
+
+define install_package
+	@echo "make: installing pennyweight$(1) and compiling its CPU kernels"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c .venv/constraints.txt -e ".$(1)"
+	@touch $@
+endef
+
+.venv/installed: .venv/torch $(SOURCES)
+	$(call install_package,)
+
+.venv/installed-test: .venv/installed
+	$(call install_package,[test])
+
+.venv/installed-check: .venv/installed
+	$(call install_package,[test$(comma)check])
+
+comma := ,

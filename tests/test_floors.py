@@ -1,0 +1,90 @@
+"""The floors of the design: who may import whom, read off the import statements; and what a start must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("server", "kernels", "quantize", "bench")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+
+# Each part of the tree, and the parts it may import beside itself. The first prefix that fits counts.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "kernels": (),
+    "quantize": ("kernels",),
+    "bench": (),
+    "server.types": (),
+    "server.errors": (),
+    "server.config_file": ("server.config", "server.errors"),
+    "server.config": ("server.errors",),
+    "server.engines.native": (
+        "kernels",
+        "quantize",
+        "server.engines",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
+    "server.engines": ("server.types", "server.errors", "server.config"),
+    "server.api": ("server.types", "server.errors", "server.config", "server.engines.base"),
+    "server.telemetry": ("server.types", "server.errors", "server.config", "server.engines.base", "server.api"),
+    "server.cli": ("server", "kernels.cpu.library"),
+    "server.app": ("server",),
+    "server": ("server",),
+}
+# Heavy, and so imported where the work is done: in an engine's own process.
+HEAVY = {"torch": ("kernels", "server.engines.native"), "transformers": (), "vllm": (), "tensorrt_llm": ()}
+# In the server's own process; nothing there may bring torch in.
+GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.native.client")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, the project's own without its prefix."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            names = [".".join([*base, *([node.module] if node.module else [alias.name])]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            yield name.removeprefix("pennyweight.")
+
+
+def is_within(module: str, parts: tuple[str, ...]) -> bool:
+    return any(module == part or module.startswith(part + ".") for part in parts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
+    module = module_name(path)
+    part = next(part for part in ALLOWED if is_within(module, (part,)))
+    own = [name for name in imported(path) if is_within(name, FOLDERS)]
+    assert [name for name in own if not is_within(name, (part, *ALLOWED[part]))] == []
+    for heavy, homes in HEAVY.items():
+        if not is_within(module, homes):
+            assert [name for name in imported(path) if is_within(name, (heavy,))] == []
+
+
+@pytest.mark.parametrize("module", GATEWAY)
+def test_the_gateway_starts_without_torch(module: str) -> None:
+    script = f"import sys, {module}; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "[]"
