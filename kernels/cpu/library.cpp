@@ -6,7 +6,8 @@
 
 #include <new>
 
-#include "attention.h"
+#include "attention_tiles.h"
+#include "attention_vectors.h"
 #include "sampling.h"
 
 using namespace pw;
@@ -137,28 +138,34 @@ template <class T, bool kTiles>
 void attention(const Program& program, const Operation& op, Team& team) {
     const AttentionShape& shape = program.shape;
     const StepView& step = program.step;
+    constexpr bool by_tiles = kTiles && sizeof(T) == 2;
+    using Layout = std::conditional_t<by_tiles, TileLayout, VectorLayout<T>>;
     float* qkv = static_cast<float*>(const_cast<void*>(op.in));
     T* keys = static_cast<T*>(op.keys);
     T* values = static_cast<T*>(op.values);
     for_rows(team, step.tokens, [&](int token) {
         const int seq = program.token_seq[token];
         const int end = step.query_start[seq + 1];
-        rotate_and_store<T>(
+        rotate_and_store<T, Layout>(
             shape, step, token, token == end - 1, end - step.query_start[seq], qkv + token * op.in_stride, keys, values,
             op.q_norm, op.k_norm);
     });
     team.barrier();
-    alignas(64) AttentionScratch<T> scratch;
+    alignas(64) std::conditional_t<by_tiles, TileScratch, VectorScratch<T>> scratch;
     const int heads = shape.kv_heads * shape.head_tiles();
     const int pieces = program.query_tile_count * heads;
-    if constexpr (kTiles && sizeof(T) == 2) configure_tiles_for_attention();
+    if constexpr (by_tiles) configure_tiles_for_attention();
     const int64_t width = static_cast<int64_t>(shape.heads) * shape.dim;
     for (int piece = team.take(); piece < pieces; piece = team.take()) {
         const QueryTile& tile = program.query_tiles[piece / heads];
         const int head = piece % heads;
-        attend<T, kTiles>(
-            shape, step, tile, head / shape.head_tiles(), head % shape.head_tiles(), qkv, op.in_stride, keys, values,
-            op.attended, width, scratch);
+        const int kv_head = head / shape.head_tiles(), head_tile = head % shape.head_tiles();
+        if constexpr (by_tiles)
+            attend_by_tiles(
+                shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
+        else
+            attend_by_vectors<T>(
+                shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
     }
     team.barrier();
     for_rows(team, step.tokens, [&](int row) {

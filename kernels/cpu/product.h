@@ -6,6 +6,8 @@
 // order, whatever the number of rows and threads, so a row's result depends on that row alone.
 #pragma once
 
+#include <type_traits>
+
 #include "threads.h"
 #include "tiles.h"
 #include "vector.h"
@@ -176,28 +178,32 @@ inline void product_rows(const Product& p, int row, int panel) {
     }
 }
 
-// The first rows fetch the panels from memory; later ones find them in the cache.
-template <class T, int kRows, int kPanels>
-inline void product_rows(const Product& p, int row, int panel) {
-    if (row == 0)
-        product_rows<T, kRows, kPanels, true>(p, row, panel);
-    else
-        product_rows<T, kRows, kPanels, false>(p, row, panel);
+// Calls `function` with a number of rows that is known at compile time, eight at a time and then the rest.
+template <class Function>
+inline void for_row_groups(int rows, Function function) {
+    int row = 0;
+    for (; row + 8 <= rows; row += 8) function(std::integral_constant<int, 8>{}, row);
+    switch (rows - row) {
+        case 1: function(std::integral_constant<int, 1>{}, row); break;
+        case 2: function(std::integral_constant<int, 2>{}, row); break;
+        case 3: function(std::integral_constant<int, 3>{}, row); break;
+        case 4: function(std::integral_constant<int, 4>{}, row); break;
+        case 5: function(std::integral_constant<int, 5>{}, row); break;
+        case 6: function(std::integral_constant<int, 6>{}, row); break;
+        case 7: function(std::integral_constant<int, 7>{}, row); break;
+        default: break;
+    }
 }
 
+// The first rows fetch the panels from memory; later ones find them in the cache.
 template <class T, int kPanels>
 inline void product_vectors(const Product& p, int rows, int panel) {
-    int row = 0;
-    for (; row + 8 <= rows; row += 8) product_rows<T, 8, kPanels>(p, row, panel);
-    if (row + 4 <= rows) {
-        product_rows<T, 4, kPanels>(p, row, panel);
-        row += 4;
-    }
-    if (row + 2 <= rows) {
-        product_rows<T, 2, kPanels>(p, row, panel);
-        row += 2;
-    }
-    if (row < rows) product_rows<T, 1, kPanels>(p, row, panel);
+    for_row_groups(rows, [&](auto size, int row) {
+        if (row == 0)
+            product_rows<T, size(), kPanels, true>(p, row, panel);
+        else
+            product_rows<T, size(), kPanels, false>(p, row, panel);
+    });
 }
 
 // The AMX way -----------------------------------------------------------------------------------------------------
