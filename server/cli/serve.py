@@ -1,0 +1,55 @@
+"""``pennyweight serve``, and ``pennyweight explain-config``, which shows what it would do."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pennyweight.server.config_file import DEFAULT_SOURCE, LoadedSettings
+
+from .flags import with_settings
+
+SECRETS = frozenset({"http.api_keys"})
+
+
+@with_settings
+def serve(loaded: LoadedSettings) -> None:
+    """Serve a model over OpenAI's API until SIGTERM or Ctrl-C; a second one ends at once what still runs."""
+    from pennyweight.server import app
+
+    raise typer.Exit(app.serve(loaded.settings))
+
+
+@with_settings
+def explain_config(
+    loaded: LoadedSettings,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object, for programs.")] = False,
+) -> None:
+    """Show the way that a request would take, and every setting with what has set it. Takes the flags of serve."""
+    from pennyweight.server.app import describe_pipeline
+
+    rows = [
+        (f"{section}.{name}", value, loaded.sources.get(f"{section}.{name}", DEFAULT_SOURCE))
+        for section, settings in msgspec.to_builtins(loaded.settings).items()
+        for name, value in settings.items()
+    ]
+    rows = [(name, f"{len(value)} hidden" if name in SECRETS else value, source) for name, value, source in rows]
+    way = describe_pipeline(loaded.settings)
+    if as_json:
+        found = {name: {"value": value, "source": source} for name, value, source in rows}
+        print(json.dumps({"pipeline": way, "settings": found}))
+        return
+    console = Console(highlight=False)
+    console.print("[bold]The way of a request[/]")
+    for number, line in enumerate(way, start=1):
+        console.print(f"  {number}. {line}", markup=False)
+    table = Table("setting", "value", "set by", title="Settings", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name, value, source in rows:
+        text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(name, text, source, style="dim" if source == DEFAULT_SOURCE else "")
+    console.print(table)

@@ -1,0 +1,208 @@
+"""Where settings come from: defaults, then a YAML file, then the environment, then the command line; the last one counts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from .config import Settings
+from .errors import ConfigError
+
+PREFIX = "PENNYWEIGHT_"
+# Variables that are no settings: read by the model store and by the CPU's kernels.
+OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA")
+API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
+DEFAULT_SOURCE = "default"
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+LOG_LEVELS = ("debug", "info", "warning", "error")
+DTYPES = ("auto", "bfloat16", "int8", "float32")
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, and for each (as ``section.name``) that is not the default what has set it."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    section: str
+    name: str
+    value: Any
+    source: str
+
+
+def load_settings(
+    file: Path | None, environment: Mapping[str, str], overrides: Mapping[tuple[str, str], tuple[Any, str]]
+) -> LoadedSettings:
+    """The settings that a start has. ``overrides`` maps (section, name) to a value and the flag that gave it.
+
+    Raises ConfigError, which names the setting, where it was given and what would be right, but never a key.
+    """
+    given = [
+        *(_from_file(file) if file is not None else ()),
+        *_from_environment(environment),
+        *(_Given(section, name, value, flag) for (section, name), (value, flag) in overrides.items()),
+    ]
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    sources: dict[str, str] = {}
+    for one in given:
+        values[one.section][one.name] = _converted(one)
+        sources[f"{one.section}.{one.name}"] = one.source
+    settings = msgspec.convert({section: kind(**values[section]) for section, kind in SECTIONS.items()}, Settings)
+    _check(settings, sources)
+    return LoadedSettings(settings, sources)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as ``2GiB``, ``512MB``, ``4G`` or ``1048576``; K, M, G and T alone are powers of 1024.
+
+    Raises ValueError for what is no size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no size: give bytes, or a number with KiB, MiB, GiB, MB, GB, ...")
+    is_decimal = text.strip().lower().endswith("b") and not found["binary"] and found["unit"]
+    return int(float(found["number"]) * (1000 if is_decimal else 1024) ** _UNITS[found["unit"].lower()])
+
+
+def _from_file(file: Path) -> Iterable[_Given]:
+    try:
+        read = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"the configuration {file} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if read is None:
+        return
+    if not isinstance(read, dict):
+        raise ConfigError(f"the configuration {file} must be sections: {', '.join(SECTIONS)}")
+    for section, settings in read.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"{file} has an unknown section {section!r}{_did_you_mean(section, SECTIONS)}")
+        if not isinstance(settings, dict):
+            raise ConfigError(f"the section {section} of {file} must be settings, each a name with a value")
+        for name, value in settings.items():
+            if name not in _names(section):
+                raise ConfigError(
+                    f"{file} has an unknown setting {section}.{name}{_did_you_mean(name, _names(section))}"
+                )
+            yield _Given(section, name, value, str(file))
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterable[_Given]:
+    variables = {
+        f"{PREFIX}{section}__{name}".upper(): (section, name) for section in SECTIONS for name in _names(section)
+    }
+    known = [*variables, *OTHER_VARIABLES, API_KEY_VARIABLE]
+    for variable, value in sorted(environment.items()):
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+            continue
+        if variable == API_KEY_VARIABLE:
+            yield _Given("http", "api_keys", value, variable)
+        elif variable in variables:
+            yield _Given(*variables[variable], value, variable)
+        else:
+            raise ConfigError(f"the environment has an unknown setting {variable}{_did_you_mean(variable, known)}")
+
+
+def _converted(given: _Given) -> Any:
+    kind = next(field.type for field in msgspec.structs.fields(SECTIONS[given.section]) if field.name == given.name)
+    where, value = f"{given.section}.{given.name} (from {given.source})", given.value
+    if kind == tuple[str, ...] and isinstance(value, str):
+        value = tuple(part.strip() for part in value.split(",") if part.strip())
+    if given.name.endswith(("_memory", "_bytes")) and isinstance(value, str):
+        try:
+            value = parse_size(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).partition(" - at")[0].replace("`", "")
+        raise ConfigError(f"{where} can't be used: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _check(settings: Settings, sources: Mapping[str, str]) -> None:
+    for setting, is_right, what in _RULES:
+        section, _, name = setting.partition(".")
+        value = getattr(getattr(settings, section), name)
+        if value is not None and not is_right(value):
+            source = sources.get(setting, DEFAULT_SOURCE)
+            raise ConfigError(f"{setting} (from {source}) is {value!r}; it must be {what}")
+    engine = settings.engine
+    if engine.max_num_batched_tokens < engine.max_num_seqs:
+        raise ConfigError(
+            f"engine.max_num_batched_tokens ({engine.max_num_batched_tokens}) must not be below "
+            f"engine.max_num_seqs ({engine.max_num_seqs}): each running sequence takes a token of every step"
+        )
+
+
+def _numbers(section: str, least: float, *names: str) -> list[tuple[str, Callable[[Any], bool], str]]:
+    return [(f"{section}.{name}", lambda value: least <= value < 2**53, f"at least {least:g}") for name in names]
+
+
+def _one_of(setting: str, choices: Iterable[str]) -> tuple[str, Callable[[Any], bool], str]:
+    allowed = tuple(choices)
+    return setting, lambda value: value in allowed, f"one of {', '.join(allowed)}"
+
+
+_RULES: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("http.port", lambda value: 0 <= value <= 65535, "from 0 (any free one) to 65535"),
+    *_numbers("http", 0, "grace_period"),
+    *_numbers("http", 0.001, "header_timeout", "body_timeout", "write_timeout", "keep_alive"),
+    *_numbers("http", 1, "max_header_bytes", "max_connections"),
+    *_numbers(
+        "limits", 1, "max_body_bytes", "max_json_depth", "max_json_values", "max_messages", "max_prompts", "max_n"
+    ),
+    *_numbers("limits", 0, "max_stop", "max_stop_length", "max_stop_token_ids", "max_logit_bias", "max_top_logprobs"),
+    *_numbers("limits", 0, "max_tools", "max_schema_bytes", "max_choices", "max_metadata"),
+    *_numbers("limits", 0.001, "constraint_compile_seconds"),
+    *_numbers("limits", 1, "max_waiting"),
+    *_numbers("engine", 1, "max_model_len", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens", "threads"),
+    *_numbers("engine", 0.001, "stall_seconds", "start_timeout"),
+    ("engine.block_size", lambda value: value > 0 and value % 16 == 0, "a positive multiple of 16"),
+    (
+        "engine.dtype",
+        lambda value: value in DTYPES,
+        f"one of {', '.join(DTYPES)} (float16 is not done: bfloat16 takes its place)",
+    ),
+    _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
+    _one_of("log.level", LOG_LEVELS),
+    _one_of("log.format", ("json", "console")),
+]
+
+
+def _names(section: str) -> tuple[str, ...]:
+    return SECTIONS[section].__struct_fields__
+
+
+def _did_you_mean(name: object, known: Iterable[str]) -> str:
+    choices = tuple(known)
+    close = difflib.get_close_matches(str(name), choices, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(choices)}"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a name that comes twice; YAML says that it is an error, and PyYAML takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} comes twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
