@@ -16,7 +16,7 @@ TORCH_INDEX_URL ?=
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
 FOLDERS := server kernels bench configs
-SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
+SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(wildcard $(FOLDERS)) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
 BIN := .venv/bin
 STARTED := $(shell date +%s)
 TOOK = echo "$@: done in $$(($$(date +%s) - $(STARTED))) s"
@@ -32,7 +32,7 @@ install: .venv/installed ## Make .venv with the server in it
 serve: .venv/installed ## Install, fetch the model, serve it, and answer a first chat
 	@$(BIN)/python -m pennyweight.server.cli serve "$(MODEL)" --port $(PORT) --log-format console $(ARGS) & server=$$!; \
 	trap 'kill -TERM $$server 2>/dev/null; wait $$server; exit 130' INT TERM; \
-	if $(BIN)/python -m pennyweight.server.cli chat --wait --url http://127.0.0.1:$(PORT) "What is the capital of France?"; \
+	if $(BIN)/python -m pennyweight.server.cli chat --wait --temperature 0 --url http://127.0.0.1:$(PORT) "What is the capital of France?"; \
 	then echo "make $@: answered $$(($$(date +%s) - $(STARTED))) s after the start; the server is at http://127.0.0.1:$(PORT) (Ctrl-C ends it)"; \
 	else kill -TERM $$server 2>/dev/null; wait $$server; exit 1; fi; \
 	wait $$server
@@ -76,12 +76,14 @@ clean: ## Remove what make has made
 .venv/torch: .venv/python constraints.txt
 	@echo "make: installing $(TORCH), the largest part (about 200 MB for a CPU, several GB for CUDA)"
 	@{ grep -v '^torch==' constraints.txt; echo "$(TORCH)"; } > .venv/constraints.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check -q $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
+	@$(BIN)/python -m pip install --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
 	@touch $@
 
 define install_package
 	@echo "make: installing pennyweight$(1) and compiling its CPU kernels"
-	@$(BIN)/python -m pip install --disable-pip-version-check -q -c .venv/constraints.txt -e ".$(1)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -c .venv/constraints.txt -e ".$(1)" > .venv/install.log 2>&1 \
+	|| { cat .venv/install.log; echo "make: the installation failed; see above"; exit 1; }
+	@grep '^ *pennyweight: ' .venv/install.log || true
 	@touch $@
 endef
 

@@ -50,6 +50,6 @@ def explain_config(
         console.print(f"  {number}. {line}", markup=False)
     table = Table("setting", "value", "set by", title="Settings", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name, value, source in rows:
-        text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(name, text, source, style="dim" if source == DEFAULT_SOURCE else "")
     console.print(table)

@@ -97,8 +97,10 @@ def _from_hub(model: str, on_progress: Progress, *, refresh: bool) -> Path:
             f"the hub has no model {model}, or only for accounts that may see it (set HF_TOKEN), {instead}"
         ) from error
     except Exception as error:  # the hub client lets through what its HTTP library raises, which differs by version
+        # The first sentence says what went wrong; those after it are about the client's own options.
+        reason = str(error).partition("\n")[0]
         raise ModelError(
-            f"{model} can't be fetched from the hub ({type(error).__name__}: {error}). Check the network, {instead}"
+            f"{model} can't be fetched from the hub ({type(error).__name__}: {reason}). Check the network, {instead}"
         ) from error
 
 
