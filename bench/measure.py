@@ -1,0 +1,91 @@
+"""One measurement of one peer: start it, load it at each level, ask for its memory, stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .latency import LoadSummary, summarise
+from .load import find_endpoint, run_closed_loop
+from .machine import busy_cores
+from .memory import resident_bytes
+from .peers.base import Peer, PeerFailed
+from .peers.process import running
+from .sample import BadAnswer
+from .workload import make_prompts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every peer is measured with: the same prompts, in the same order."""
+
+    tokenizer: Path
+    prompt_tokens: int
+    output_tokens: int
+    concurrency: tuple[int, ...]
+    waves: int
+    least_requests: int = 8
+
+    def loads(self) -> list[tuple[int, list[list[int]], list[list[int]]]]:
+        """Of each level its concurrency, its prompts to warm up with, and those that are measured. Raises ValueError."""
+        sizes = [(level, max(2, level), max(self.least_requests, self.waves * level)) for level in self.concurrency]
+        total = sum(warm + measured for _, warm, measured in sizes)
+        prompts = iter(make_prompts(self.tokenizer, count=total, tokens=self.prompt_tokens))
+        return [
+            (level, [next(prompts) for _ in range(warm)], [next(prompts) for _ in range(measured)])
+            for level, warm, measured in sizes
+        ]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run of one peer gave; ``failure`` says why where it gave nothing more."""
+
+    peer: str
+    variant: str
+    round: int
+    busy_cores_before: float  # by everything else on the machine: a result beside other work is none
+    seconds_to_ready: float | None = None
+    seconds_to_first_answer: float | None = None  # from the process's start; shows a ready that came too early
+    loads: tuple[LoadSummary, ...] = ()
+    resident_bytes: int | None = None
+    failure: str | None = None
+
+
+async def measure(peer: Peer, plan: Plan, number: int, on_progress: Callable[[str], None]) -> Measurement:
+    """Measure a peer. A peer that fails is told in the measurement, so that the others are still measured."""
+    busy = busy_cores()
+    try:
+        return await _measure(peer, plan, number, busy, on_progress)
+    except (PeerFailed, BadAnswer) as error:
+        on_progress(f"failed: {error}")
+        return Measurement(peer.name, peer.variant, number, busy, failure=str(error))
+
+
+async def _measure(peer: Peer, plan: Plan, number: int, busy: float, on_progress: Callable[[str], None]) -> Measurement:
+    on_progress("starting")
+    async with running(peer) as server:
+        endpoint = await find_endpoint(server.url)
+        summaries: list[LoadSummary] = []
+        first_answer: float | None = None
+        for level, warm, prompts in plan.loads():
+            on_progress(f"{level} streams, {len(prompts)} requests")
+            if first_answer is None:
+                await run_closed_loop(endpoint, warm[:1], output_tokens=1, concurrency=1)
+                first_answer = time.perf_counter() - server.started
+            await run_closed_loop(endpoint, warm, output_tokens=plan.output_tokens, concurrency=level)
+            samples = await run_closed_loop(endpoint, prompts, output_tokens=plan.output_tokens, concurrency=level)
+            summaries.append(summarise(samples, level))
+        resident = resident_bytes(server.pid)
+        return Measurement(
+            peer=peer.name,
+            variant=peer.variant,
+            round=number,
+            busy_cores_before=busy,
+            seconds_to_ready=server.seconds_to_ready,
+            seconds_to_first_answer=first_answer,
+            loads=tuple(summaries),
+            resident_bytes=resident,
+        )

@@ -1,0 +1,43 @@
+"""Pennyweight's own server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from pennyweight.bench.machine import revision
+
+
+@dataclass(frozen=True)
+class Pennyweight:
+    """``pennyweight serve``, as it is installed for the Python that runs the benchmark."""
+
+    model: Path
+    dtype: str
+    kv_cache_gib: int
+    name: str = "pennyweight"
+
+    @property
+    def variant(self) -> str:
+        return self.dtype
+
+    @property
+    def ready_path(self) -> str:
+        return "/ready"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def command(self, port: int) -> Sequence[str]:
+        serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model)]
+        options = ["--dtype", self.dtype, "--kv-cache-memory", f"{self.kv_cache_gib}GiB"]
+        return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
+
+    def version(self) -> str:
+        # A strict editable install leaves links to the checkout.
+        checkout = revision(Path(__file__).resolve().parent)
+        return version("pennyweight") + (f" ({checkout})" if checkout else "")
