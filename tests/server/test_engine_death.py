@@ -1,0 +1,70 @@
+"""The engine's process is killed or hangs under its requests: each gets one error, the server stays, the engine comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+from fakes.server_process import server_process
+from fakes.stream_client import Outcome, read_stream, until_started
+
+pytestmark = pytest.mark.slow
+
+STREAMS = 20
+
+
+@pytest.mark.timeout(900)
+async def test_twenty_kills_under_twenty_streams_each() -> None:
+    sizes: list[int] = []
+    random.seed(7)
+    async with server_process() as server:
+        process = psutil.Process(server.pid)
+        for kill in range(20):
+            outcomes = [Outcome() for _ in range(STREAMS)]
+            clients = [asyncio.create_task(read_stream(server, outcome)) for outcome in outcomes]
+            if kill % 2:
+                await until_started(outcomes)
+            await asyncio.sleep(random.uniform(0.0, 0.3))
+            victim = server.engine_pid()
+            os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            await asyncio.wait_for(asyncio.gather(*clients), 10)
+            for outcome in outcomes:
+                outcome.check(code="engine_dead")
+                assert outcome.ended - killed < 2
+            assert not await server.is_ready()
+            async with server.client.get("/health") as answer:
+                assert answer.status == 200
+            await server.until_ready(10 - (time.monotonic() - killed))
+            assert server.engine_pid() != victim
+            assert await server.metric("engine_restarts_total") == kill + 1
+            sizes.append(process.memory_info().rss)
+        good = await read_stream(server, Outcome(), max_tokens=8)
+        assert (good.is_done, good.errors) == (True, [])
+        assert (process.pid, process.is_running(), server.process.returncode) == (server.pid, True, None)
+        assert await server.metric("num_requests_running") == 0
+    # What a restart needs once (buffers, threads' stacks) is there after the first few.
+    assert max(sizes[10:]) - max(sizes[:5]) < 16 << 20, sizes
+
+
+async def test_a_hung_engine_is_ended_and_its_clients_are_told() -> None:
+    async with server_process(engine={"stall_seconds": 2.0}) as server:
+        outcomes = [Outcome() for _ in range(STREAMS)]
+        clients = [asyncio.create_task(read_stream(server, outcome)) for outcome in outcomes]
+        await until_started(outcomes)
+        victim = server.engine_pid()
+        os.kill(victim, signal.SIGSTOP)
+        stopped = time.monotonic()
+        await asyncio.wait_for(asyncio.gather(*clients), 10)
+        for outcome in outcomes:
+            outcome.check(code="engine_dead")
+            assert outcome.ended - stopped < 5
+        assert not psutil.pid_exists(victim)
+        await server.until_ready(10)
+        assert await server.metric("engine_restarts_total") == 1
+        assert (await read_stream(server, Outcome(), max_tokens=8)).is_done
