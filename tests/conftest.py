@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from pennyweight.server.engines.native.default_model import download_gguf
 from pennyweight.server.engines.native.model_store import resolve
 
+REPORT = pytest.StashKey[list[str]]()
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"
 
 
@@ -38,3 +39,16 @@ def prompts() -> list[dict[str, Any]]:
         pytest.skip(f"the prompt collection is not beside this checkout ({PROMPTS})")
     with gzip.open(PROMPTS, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Takes lines about what was measured; they are printed together at the end of the run."""
+    return pytestconfig.stash.setdefault(REPORT, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(REPORT, []):
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
