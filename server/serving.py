@@ -133,6 +133,9 @@ class Serving:
             self._failure = error
             self.stop()
             return
+        for engine in self._engines:
+            capabilities = engine.capabilities()
+            self._logger.info("loaded", model=capabilities.model, engine=capabilities.engine, **capabilities.details)
         self._logger.info("ready", seconds=round(time.monotonic() - started, 3))
         self._on_ready()
 

@@ -73,8 +73,13 @@ class ModelRunner:
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
-            **self._backend.describe(),
+            **self.kernels,
         }
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """Which kernels compute, as they call themselves."""
+        return self._backend.describe()
 
     def execute(self, batch: Batch) -> StepResult:
         """Compute a batch and choose a token for each of its sequences that has reached its last token.

@@ -92,6 +92,8 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Nativ
             details={
                 "dtype": str(runner.precision),
                 "device": str(runner.device),
+                "kernels": " ".join(runner.kernels.values()),
+                "max_model_len": str(runner.max_model_len),
                 "kv_cache_tokens": str(runner.num_blocks * runner.block_size),
             },
         )
