@@ -25,7 +25,9 @@ import asyncio
 import functools
 import json
 import shlex
+import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +80,7 @@ def main(
         raise typer.BadParameter("no row is left to measure")
     plan = Plan(model / "tokenizer.json", prompt_tokens, output_tokens, tuple(concurrency), waves)
     versions = {peer.name: peer.version() for peer in peers}
-    measurements = asyncio.run(run_rounds(peers, plan, rounds))
+    measurements = asyncio.run(_until_terminated(run_rounds(peers, plan, rounds)))
     rows = compare(measurements, BASELINE)
     Console(width=160).print(make_table(rows, concurrency, BASELINE))
     text = json.dumps(report(plan, versions, measurements, rows))
@@ -98,6 +100,13 @@ async def run_rounds(peers: list[Peer], plan: Plan, rounds: int) -> list[Measure
             say = functools.partial(_say, progress, f"round {number + 1} of {rounds}: {peer.name} {peer.variant}")
             measurements.append(await measure(peer, plan, number, say))
     return measurements
+
+
+async def _until_terminated(work: Coroutine[Any, Any, list[Measurement]]) -> list[Measurement]:
+    """Do the work; a SIGTERM cancels it as Ctrl-C does, so that no server is left running."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def _say(progress: Console, subject: str, stage: str) -> None:

@@ -55,7 +55,8 @@ async def run_closed_loop(
     """
     waiting = iter(enumerate(prompts))
     raw: list[tuple[float, list[tuple[float, bytes]], float] | None] = [None] * len(prompts)
-    connector = aiohttp.TCPConnector(limit=concurrency)
+    # A connection of its own for each request: llama.cpp's server closes a kept one after a stream without saying so.
+    connector = aiohttp.TCPConnector(limit=concurrency, force_close=True)
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
 

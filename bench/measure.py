@@ -16,6 +16,9 @@ from .peers.process import running
 from .sample import BadAnswer
 from .workload import make_prompts
 
+# In cores: a machine that has so much to do beside the benchmark is not a quiet one.
+BUSY = 0.2
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -57,6 +60,8 @@ class Measurement:
 async def measure(peer: Peer, plan: Plan, number: int, on_progress: Callable[[str], None]) -> Measurement:
     """Measure a peer. A peer that fails is told in the measurement, so that the others are still measured."""
     busy = busy_cores()
+    if busy > BUSY:
+        on_progress(f"other work keeps {busy:.1f} cores busy, so these numbers will not hold")
     try:
         return await _measure(peer, plan, number, busy, on_progress)
     except (PeerFailed, BadAnswer) as error:
@@ -71,7 +76,7 @@ async def _measure(peer: Peer, plan: Plan, number: int, busy: float, on_progress
         summaries: list[LoadSummary] = []
         first_answer: float | None = None
         for level, warm, prompts in plan.loads():
-            on_progress(f"{level} streams, {len(prompts)} requests")
+            on_progress(f"{len(prompts)} requests, {level} at once")
             if first_answer is None:
                 await run_closed_loop(endpoint, warm[:1], output_tokens=1, concurrency=1)
                 first_answer = time.perf_counter() - server.started

@@ -12,15 +12,15 @@ MIB = 1024 * 1024
 
 
 def make_table(rows: Sequence[Row], concurrency: Sequence[int], baseline: str) -> Table:
-    """Medians, and behind each in brackets its ratio to the baseline's best row."""
+    """Medians, and in brackets behind each its ratio to the baseline's best row."""
     columns: list[tuple[str, str, Callable[[float], str]]] = [
-        *((f"tokens/s\n{n} streams", f"{MORE_IS_BETTER}@{n}", _plain) for n in concurrency),
-        *((f"TTFT p50\n{n} streams, ms", f"ttft_p50@{n}", _milliseconds) for n in concurrency),
+        *((f"tokens/s\nat {n}", f"{MORE_IS_BETTER}@{n}", _plain) for n in concurrency),
+        *((f"TTFT p50\nat {n}, ms", f"ttft_p50@{n}", _milliseconds) for n in concurrency),
         ("ready, s", "seconds_to_ready", _seconds),
         ("first answer, s", "seconds_to_first_answer", _seconds),
         ("resident, MiB", "resident_bytes", _mebibytes),
     ]
-    table = Table(title=f"medians (times the best of {baseline})")
+    table = Table(title=f"medians, at so many streams (and times the best of {baseline})")
     table.add_column("server")
     for heading, _, _ in columns:
         table.add_column(heading, justify="right")

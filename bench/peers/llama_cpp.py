@@ -13,6 +13,8 @@ from .base import output_of
 
 # Keys and values are kept as float16 unless told otherwise.
 CACHE_ITEM_BYTES = 2
+# The server rounds each stream's part of the cache up to this many tokens.
+CACHE_STEP_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class LlamaCpp:
 
     def command(self, port: int) -> Sequence[str]:
         serve = [str(self.binary), "--model", str(self.gguf), "--host", "127.0.0.1", "--port", str(port)]
-        cache = ["--ctx-size", str(self.cache_tokens), "--parallel", str(self.streams)]
-        return [*serve, *cache, "--threads", str(usable_cores())]
+        step = CACHE_STEP_TOKENS * self.streams
+        cache = ["--ctx-size", str(self.cache_tokens // step * step), "--parallel", str(self.streams)]
+        # Without the second cache, of prompts, that it would keep beside the KV cache of the agreed size.
+        return [*serve, *cache, "--cache-ram", "0", "--threads", str(usable_cores())]
 
     def version(self) -> str:
         return output_of([str(self.binary), "--version"])

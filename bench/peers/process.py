@@ -19,6 +19,7 @@ import aiohttp
 import psutil
 
 from pennyweight.bench.memory import process_tree
+from pennyweight.bench.sample import BadAnswer
 
 from .base import Peer, PeerFailed
 
@@ -43,7 +44,7 @@ async def running(peer: Peer) -> AsyncIterator[RunningServer]:
     """Start a peer's server, wait until it is ready, and end all of its processes after.
 
     Its working directory is an empty one: in a checkout of this project, Python would find our folders before other
-    projects' packages of the same name. Raises PeerFailed, with the end of the server's log.
+    projects' packages of the same name. Raises PeerFailed, with the end of the server's log, also for a BadAnswer.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -66,6 +67,10 @@ async def running(peer: Peer) -> AsyncIterator[RunningServer]:
         try:
             await _ready(process, f"{url}{peer.ready_path}", log)
             yield RunningServer(url, process.pid, started, time.perf_counter() - started)
+            if process.returncode is not None:
+                raise PeerFailed(f"the server ended with {process.returncode} while it was measured: {_tail(log)}")
+        except BadAnswer as error:
+            raise PeerFailed(f"{error}; the server's last words: {_tail(log)}") from error
         finally:
             await _stop(process)
 

@@ -21,6 +21,7 @@ class ScriptedPeer:
     """The scripted server as a process, or another script in its place."""
 
     script: str | None = None
+    short_by: int = 0
     name: str = "scripted"
     variant: str = "plain"
     ready_path: str = "/health"
@@ -32,7 +33,7 @@ class ScriptedPeer:
     def command(self, port: int) -> Sequence[str]:
         if self.script is not None:
             return [sys.executable, "-c", self.script]
-        return [sys.executable, completion_server.__file__, str(port)]
+        return [sys.executable, completion_server.__file__, str(port), str(self.short_by)]
 
     def version(self) -> str:
         return "1"
@@ -62,7 +63,7 @@ async def test_a_peer_is_started_loaded_at_each_level_and_measured(plan: Plan) -
     assert 0 < found.seconds_to_ready < found.seconds_to_first_answer
     assert found.resident_bytes is not None
     assert found.resident_bytes > 5_000_000
-    assert stages == ["starting", "1 streams, 8 requests", "3 streams, 8 requests"]
+    assert stages[-3:] == ["starting", "8 requests, 1 at once", "8 requests, 3 at once"]
 
 
 async def test_a_server_is_ended_with_all_that_it_started() -> None:
@@ -70,6 +71,13 @@ async def test_a_server_is_ended_with_all_that_it_started() -> None:
         tree = process_tree(server.pid)
         assert len(tree) == 2
     assert psutil.wait_procs(tree, timeout=5)[1] == []
+
+
+async def test_a_server_that_answers_badly_is_told_with_its_last_words(plan: Plan) -> None:
+    found = await measure(ScriptedPeer(short_by=1), plan, 0, lambda stage: None)
+    assert found.failure is not None
+    assert "usage {'prompt_tokens': 5, 'completion_tokens': 0}" in found.failure
+    assert "the server's last words: short by 1" in found.failure
 
 
 async def test_a_server_that_ends_before_it_is_ready_is_told_with_its_last_words(plan: Plan) -> None:

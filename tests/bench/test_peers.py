@@ -15,7 +15,7 @@ PEERS: list[Peer] = [
     Pennyweight(MODEL, "int8", kv_cache_gib=2),
     Vllm(Path("/venv/bin/python"), MODEL, "bfloat16", kv_cache_gib=2),
     Vllm(Path("/venv/bin/python"), MODEL, "bfloat16", kv_cache_gib=2, eager=True),
-    LlamaCpp(Path("/bin/llama-server"), Path("/models/SmolLM2-135M.Q4_0.gguf"), cache_tokens=1000, streams=32),
+    LlamaCpp(Path("/bin/llama-server"), Path("/models/SmolLM2-135M.Q4_0.gguf"), cache_tokens=93206, streams=32),
 ]
 
 
@@ -24,6 +24,11 @@ def test_every_peer_serves_on_the_loopback_interface_alone(peer: Peer) -> None:
     command = list(peer.command(8123))
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--port") + 1] == "8123"
+
+
+def test_llama_cpp_has_no_more_cache_than_was_agreed() -> None:
+    command = list(PEERS[-1].command(8123))
+    assert int(command[command.index("--ctx-size") + 1]) == 90112  # 11 times 256 for each of 32 streams
 
 
 def test_rows_are_named_after_what_sets_them_apart() -> None:

@@ -74,4 +74,6 @@ async def _send(response: web.StreamResponse, event: dict[str, Any]) -> None:
 if __name__ == "__main__":
     # With a child of its own, as an engine is, which outlives it unless somebody ends it.
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    web.run_app(CompletionServer(loading=2).app(), host="127.0.0.1", port=int(sys.argv[1]), print=None)
+    port, short_by = map(int, sys.argv[1:])
+    print(f"short by {short_by}", flush=True)
+    web.run_app(CompletionServer(short_by=short_by, loading=2).app(), host="127.0.0.1", port=port, print=None)
