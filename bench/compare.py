@@ -1,12 +1,14 @@
 """Compare Pennyweight with vLLM's and llama.cpp's servers, side by side on this machine, on the same model and load.
 
-    python -m pennyweight.bench.compare --vllm-python PATH --llama-server PATH --gguf FILE --gguf FILE --out FILE.json
+    python -m pennyweight.bench.compare --model DIRECTORY --vllm-python PATH --llama-server PATH --gguf FILE --gguf FILE
 
 Each round starts every server in turn, alone on the machine, and measures: seconds from the process's start until it is
 ready, output tokens per second and time to first token at each number of concurrent streams, and resident memory after
 the load, with KV caches of equal size. The rounds are interleaved, in turned order, and medians are quoted. The load is a
 closed loop of greedy completions of an exact length, of distinct prompts (token ids, so that no template makes them
-differ). Progress goes to stderr, the table to stdout, and last, on one line, everything as JSON.
+differ). Memory that a server has reserved and never touched isn't resident: a KV cache that is filled with zeros at the
+start counts whole, one that is only mapped counts as far as the load has used it. Progress goes to stderr, the table to
+stdout, and last, on one line, everything as JSON.
 
 How to get the peers, each into an environment of its own:
 
