@@ -173,7 +173,7 @@ def foreign_tokens(generator: random.Random, model: str) -> Body:
 def over_the_context(generator: random.Random, model: str) -> Body:
     if generator.random() < 0.3:
         prompt = [generator.randrange(1000) for _ in range(200_000)]
-        return _body({"model": model, "prompt": prompt, "max_tokens": 1}, path=COMPLETIONS)
+        return _body({"model": model, "prompt": prompt, "max_tokens": 1}, "prompt", path=COMPLETIONS)
     return _body(chat(model, "The quick brown fox jumps. " * generator.randrange(2_000, 200_000)), "messages")
 
 

@@ -111,7 +111,7 @@ def wrong_method(generator: random.Random, model: str) -> Attack:
 
 def unknown_path(generator: random.Random, model: str) -> Attack:
     paths = ["/", "/v1", "/v1/chat", "/admin", "/v1/chat/completions/", "//v1/models", "/%00", "/" + "a" * 5000]
-    paths += ["/v1/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v1/chat/completions%0d%0aX: y", "/health/../x"]
+    paths += ["/v1/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/v1/chat/completions%0d%0aX:y", "/health/../x"]
     request = http(generator.choice(["GET", "POST"]), generator.choice(paths))
     return Attack(kind="unknown_path", pieces=(request,), statuses=frozenset({404}))
 

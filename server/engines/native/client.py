@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,44 +19,23 @@ from pennyweight.server.engines.base import Capabilities, EngineStats, Health, H
 from pennyweight.server.engines.supervisor import Supervisor, Watch
 from pennyweight.server.errors import (
     EngineDead,
-    InvalidRequest,
     ModelError,
     ModelLoading,
     PennyweightError,
     ShuttingDown,
 )
-from pennyweight.server.types import ChatPrompt, Event, Finished, Prompt, Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import Event, Finished, Prompt, Request, TextPrompt, TokensPrompt
 
 from .answer import Answer
-from .chat_template import ChatTemplate, detect_tool_format, load_chat_template
 from .constraint_guard import ConstraintGuard
-from .generation_defaults import GenerationDefaults, load_generation_defaults
 from .messages import Abort, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
-from .submission import check_vocabulary, make_submission
-from .tokenizer import Tokenizer, load_tokenizer
+from .submission import check_vocabulary, make_submission, prompt_too_long
+from .text_side import TextSide, load_text_side
 
 _T = TypeVar("_T")
 
 # Tokenising 100,000 characters takes tens of milliseconds: more threads than this only take turns with the engine's.
 TOKENIZER_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _TextSide:
-    """What of the model lives in the server's process: everything about text."""
-
-    tokenizer: Tokenizer
-    template: ChatTemplate | None
-    defaults: GenerationDefaults
-    tool_format: str
-
-
-def _load_text_side(path: Path, settings: Settings) -> _TextSide:
-    tokenizer = load_tokenizer(path)
-    template = load_chat_template(path, settings.engine.chat_template)
-    tool_format = settings.engine.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
-    defaults = load_generation_defaults(path, settings.engine.generation_config)
-    return _TextSide(tokenizer, template, defaults, tool_format)
 
 
 class NativeEngine:
@@ -79,12 +57,14 @@ class NativeEngine:
         self._path = path
         self._name = name
         self._on_loading = on_loading
-        self._text: _TextSide | None = None
+        self._text: TextSide | None = None
         self._guard: ConstraintGuard | None = None
         self._capabilities: Capabilities | None = None
         self._answers: dict[str, Answer] = {}
         self._stats = Stats()
         self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
+        # Megabytes may be sent to be counted: prompts that are to be answered don't queue behind them.
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="token-counter")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         arguments = json.dumps({"path": str(path), "settings": msgspec.to_builtins(engine)})
@@ -101,7 +81,7 @@ class NativeEngine:
         self._loop = asyncio.get_running_loop()
         self._supervisor.start()
         try:
-            self._text = await self._in_thread(lambda: _load_text_side(self._path, self._settings))
+            self._text = await self._in_thread(lambda: load_text_side(self._path, self._settings))
         except ModelError:
             await self.aclose()
             raise
@@ -115,7 +95,7 @@ class NativeEngine:
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         text, capabilities = self._ready()
-        token_ids, prompt_text = await self._encode(request.prompt)
+        token_ids, prompt_text = await self._encode_to_fit(request.prompt, capabilities.max_model_len)
         submission = make_submission(
             request,
             token_ids,
@@ -148,13 +128,17 @@ class NativeEngine:
         return self._capabilities
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
-        token_ids, _ = await self._encode(prompt)
-        return token_ids
+        text, _ = self._ready()
+        if isinstance(prompt, TokensPrompt):
+            return self._given(prompt)
+        return await self._in_thread(text.encoding(prompt), self._counting)
 
     async def detokenize(self, token_ids: list[int]) -> str:
         text, capabilities = self._ready()
         check_vocabulary(token_ids, capabilities.vocab_size, "tokens")
-        return await self._in_thread(lambda: text.tokenizer.decode(token_ids, skip_special_tokens=False))
+        return await self._in_thread(
+            lambda: text.tokenizer.decode(token_ids, skip_special_tokens=False), self._counting
+        )
 
     def health(self) -> Health:
         if self._closing:
@@ -181,9 +165,10 @@ class NativeEngine:
         await self._supervisor.stop()
         if self._guard is not None:
             await self._guard.aclose()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._counting):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ready(self) -> tuple[_TextSide, Capabilities]:
+    def _ready(self) -> tuple[TextSide, Capabilities]:
         health = self.health()
         if self._closing:
             raise ShuttingDown("The server is shutting down.")
@@ -193,34 +178,25 @@ class NativeEngine:
             raise EngineDead(f"The engine of {self._name} is {health.state}: {health.detail}.", retry_after=1.0)
         return self._text, self._capabilities
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+    async def _in_thread(self, function: Callable[[], _T], threads: ThreadPoolExecutor | None = None) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(threads or self._threads, function)
 
-    async def _encode(self, prompt: Prompt) -> tuple[list[int], str]:
-        """The prompt's token ids, and its text where a completion may have to echo it."""
+    async def _encode_to_fit(self, prompt: Prompt, limit: int) -> tuple[list[int], str]:
+        """The prompt's token ids, and its text where a completion may have to echo it. Raises ContextLengthExceeded."""
         text, _ = self._ready()
-        tokenizer = text.tokenizer
-        match prompt:
-            case ChatPrompt():
-                template = text.template
-                if template is None:
-                    raise InvalidRequest(
-                        f"The model {self._name} has no chat template: use /v1/completions, or start with --chat-template.",
-                        param="messages",
-                    )
-                # The template writes the special tokens itself.
-                return await self._in_thread(
-                    lambda: tokenizer.encode(template.render(prompt), add_special_tokens=False)
-                ), ""
-            case TextPrompt():
-                encoded = await self._in_thread(
-                    lambda: tokenizer.encode(prompt.text, add_special_tokens=prompt.add_special_tokens)
-                )
-                return encoded, prompt.text
-            case TokensPrompt():
-                check_vocabulary(prompt.token_ids, self.capabilities().vocab_size, "prompt")
-                token_ids = list(prompt.token_ids)
-                return token_ids, await self._in_thread(lambda: tokenizer.decode(token_ids, skip_special_tokens=False))
+        if isinstance(prompt, TokensPrompt):
+            if len(prompt.token_ids) > limit:
+                raise prompt_too_long(prompt, limit)
+            given = self._given(prompt)
+            return given, await self._in_thread(lambda: text.tokenizer.decode(given, skip_special_tokens=False))
+        token_ids = await self._in_thread(text.encoding(prompt, at_most=limit))
+        if token_ids is None:
+            raise prompt_too_long(prompt, limit)
+        return token_ids, prompt.text if isinstance(prompt, TextPrompt) else ""
+
+    def _given(self, prompt: TokensPrompt) -> list[int]:
+        check_vocabulary(prompt.token_ids, self.capabilities().vocab_size, "prompt")
+        return list(prompt.token_ids)
 
     def _on_frame(self, body: bytes) -> None:
         """Runs in the thread that reads from the engine's process."""

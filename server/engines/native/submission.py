@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from pennyweight.server.errors import ContextLengthExceeded, InvalidRequest
-from pennyweight.server.types import Request, SamplingParams
+from pennyweight.server.types import ChatPrompt, Prompt, Request, SamplingParams
 
 from .generation_defaults import GenerationDefaults
 from .messages import Submit
@@ -40,7 +40,7 @@ def make_submission(
         prompt=np.asarray(token_ids, dtype="<i4").tobytes(),
         choice=_token_choice(sampling, defaults),
         seeds=tuple(_seed(sampling.seed, index) for index in range(sampling.n)),
-        max_tokens=_max_tokens(sampling, len(token_ids), max_model_len),
+        max_tokens=_max_tokens(request, len(token_ids), max_model_len),
         priority=request.priority,
         arrival=request.arrival,
         constraint=sampling.constraint,
@@ -57,19 +57,34 @@ def check_vocabulary(token_ids: Iterable[int], vocab_size: int, param: str) -> N
         )
 
 
-def _max_tokens(sampling: SamplingParams, num_prompt: int, max_model_len: int) -> int:
-    asked = sampling.max_tokens
+def prompt_too_long(prompt: Prompt, max_model_len: int) -> ContextLengthExceeded:
+    """The refusal of a prompt that was not even counted to its end."""
+    return _exceeded(prompt, max_model_len, f"at least {max_model_len + 1} tokens")
+
+
+def _max_tokens(request: Request, num_prompt: int, max_model_len: int) -> int:
+    asked = request.sampling.max_tokens
     room = max_model_len - num_prompt
     # A prompt that fills the context leaves nothing to answer with, unless only the prompt was asked about.
     if room < (1 if asked is None else asked):
         completion = "" if asked is None else f", {asked} in the completion"
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {max_model_len} tokens. However, you requested "
-            f"{num_prompt + (asked or 0)} tokens ({num_prompt} in the messages{completion}). "
-            "Please reduce the length of the messages or completion.",
-            param="messages" if asked is None or num_prompt >= max_model_len else "max_tokens",
-        )
+        requested = f"{num_prompt + (asked or 0)} tokens ({num_prompt} in the {_name(request.prompt)}{completion})"
+        blames_prompt = asked is None or num_prompt >= max_model_len
+        raise _exceeded(request.prompt, max_model_len, requested, param=None if blames_prompt else "max_tokens")
     return room if asked is None else asked
+
+
+def _exceeded(prompt: Prompt, max_model_len: int, requested: str, *, param: str | None = None) -> ContextLengthExceeded:
+    name = _name(prompt)
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {max_model_len} tokens. However, you requested {requested}. "
+        f"Please reduce the length of the {name} or completion.",
+        param=param or name,
+    )
+
+
+def _name(prompt: Prompt) -> str:
+    return "messages" if isinstance(prompt, ChatPrompt) else "prompt"
 
 
 def _token_choice(sampling: SamplingParams, defaults: GenerationDefaults) -> TokenChoice:

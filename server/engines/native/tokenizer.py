@@ -17,6 +17,10 @@ from .gguf_file import GGUFFile
 from .gguf_tokenizer import tokenizer_of
 
 TOKENIZER_FILE = "tokenizer.json"
+# So many characters for each token that there is room for are looked at first: few texts that fit are longer.
+SEEN_PER_TOKEN = 8
+# Cut where a token is, a beginning has a few tokens more than in the whole text: at most the bytes of the longest one.
+CUT_MARGIN = 128
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -38,10 +42,22 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text; special tokens written in it are recognised."""
-        # A batch of one, because that lets other threads of Python run meanwhile.
-        (encoding,) = self._inner.encode_batch([text], add_special_tokens=add_special_tokens)
+        # A batch of one, because that lets other threads of Python run meanwhile; "fast" leaves out the offsets.
+        (encoding,) = self._inner.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         ids: list[int] = encoding.ids
         return ids
+
+    def encode_at_most(self, limit: int, text: str, *, add_special_tokens: bool) -> list[int] | None:
+        """The ids of a text, or None when they are certainly more than ``limit``.
+
+        The work is bounded by the limit and not by the text: only a beginning is tokenised of one that is far too long.
+        """
+        size = max(limit, CUT_MARGIN) * SEEN_PER_TOKEN
+        while size < len(text):
+            if len(self.encode(text[:size], add_special_tokens=add_special_tokens)) > limit + CUT_MARGIN:
+                return None
+            size *= 2
+        return self.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""

@@ -1,0 +1,65 @@
+"""What of a model lives in the server's process: everything about text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from pennyweight.server.config import Settings
+from pennyweight.server.errors import InvalidRequest
+from pennyweight.server.types import ChatPrompt, TextPrompt
+
+from .chat_template import ChatTemplate, detect_tool_format, load_chat_template
+from .generation_defaults import GenerationDefaults, load_generation_defaults
+from .tokenizer import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """A model's tokenizer, chat template and defaults."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    defaults: GenerationDefaults
+    tool_format: str
+
+    @overload
+    def encoding(self, prompt: ChatPrompt | TextPrompt) -> Callable[[], list[int]]: ...
+
+    @overload
+    def encoding(self, prompt: ChatPrompt | TextPrompt, *, at_most: int) -> Callable[[], list[int] | None]: ...
+
+    def encoding(
+        self, prompt: ChatPrompt | TextPrompt, *, at_most: int | None = None
+    ) -> Callable[[], list[int]] | Callable[[], list[int] | None]:
+        """The work, for a thread, that gives the prompt's token ids; None when they are certainly above ``at_most``.
+
+        Raises InvalidRequest at once for a chat when there is no template.
+        """
+        write, special = self._writer(prompt)
+        if at_most is None:
+            return lambda: self.tokenizer.encode(write(), add_special_tokens=special)
+        return lambda: self.tokenizer.encode_at_most(at_most, write(), add_special_tokens=special)
+
+    def _writer(self, prompt: ChatPrompt | TextPrompt) -> tuple[Callable[[], str], bool]:
+        """What writes the prompt's text, and whether the tokenizer adds special tokens to it."""
+        if isinstance(prompt, TextPrompt):
+            return lambda: prompt.text, prompt.add_special_tokens
+        template = self.template
+        if template is None:
+            raise InvalidRequest(
+                "This model has no chat template: use /v1/completions, or start with --chat-template.", param="messages"
+            )
+        # The template writes the special tokens itself.
+        return lambda: template.render(prompt), False
+
+
+def load_text_side(path: Path, settings: Settings) -> TextSide:
+    """The text side of the model at ``path``. Raises ModelError."""
+    tokenizer = load_tokenizer(path)
+    template = load_chat_template(path, settings.engine.chat_template)
+    tool_format = settings.engine.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
+    defaults = load_generation_defaults(path, settings.engine.generation_config)
+    return TextSide(tokenizer, template, defaults, tool_format)
