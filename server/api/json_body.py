@@ -96,9 +96,12 @@ def _check_structure(body: bytes, max_depth: int, max_values: int) -> None:
     opened = body.count(b"[") + body.count(b"{")
     if opened <= max_depth and body.count(b",") < max_values:
         return  # also when every one of them were outside of strings
+    # Strings are taken out one by one: too many are refused before. A value has two of them at most, with its name.
+    if body.count(b'"') > 4 * max_values and _count_quotes(body) > 4 * max_values:
+        raise _too_many(max_values)
     bare = _STRING.sub(b"", body)
     if bare.count(b",") >= max_values:
-        raise InvalidRequest(f"The request's JSON has more than {max_values} values.")
+        raise _too_many(max_values)
     brackets = bare.translate(_AS_BRACKETS, _NOT_BRACKETS)
     for _ in range(max_depth):
         # Each pass takes the innermost level away. What does not balance is left to the parser.
@@ -108,6 +111,15 @@ def _check_structure(body: bytes, max_depth: int, max_values: int) -> None:
         brackets = shorter
     if brackets:
         raise _too_deep(max_depth)
+
+
+def _count_quotes(body: bytes) -> int:
+    """The quotes that begin or end a string."""
+    return body.count(b'"') - body.replace(b"\\\\", b"").count(b'\\"')
+
+
+def _too_many(max_values: int) -> InvalidRequest:
+    return InvalidRequest(f"The request's JSON has more than {max_values} values.")
 
 
 def _too_deep(max_depth: int) -> InvalidRequest:

@@ -75,12 +75,29 @@ def test_depth_is_counted_outside_of_strings() -> None:
     assert parse(b'{"a":' + b"[" * 7 + b"]" * 7 + b"}")
     assert "deeper than 8" in refusal(b'{"a":' + b"[" * 8 + b"]" * 8 + b"}").message
     assert "deeper than 8" in refusal(b'{"a":' + b"[" * 100_000).message
-    assert "deeper than 8" in refusal(b'{"a":' * 100_000).message
+    assert "deeper than 8" in refusal(b'{"a":' * 1000).message
 
 
 def test_values_are_counted_outside_of_strings() -> None:
     assert parse(json.dumps({"a": "," * 5000}).encode())
     assert "more than 1000" in refusal(b'{"a":[' + b"0," * 1000 + b"0]}").message
+
+
+@pytest.mark.parametrize("text", [b"", b"\\\\", b"\\n,", b'\\"', b"[,"])
+def test_strings_are_values_whatever_is_in_them(text: bytes) -> None:
+    string = b'"' + text + b'"'
+    assert parse(b'{"a":[' + b",".join([string] * 999) + b"]}")
+    assert "more than 1000" in refusal(b'{"a":[' + b",".join([string] * 1001) + b"]}").message
+    assert "more than 1000" in refusal(b'{"a":[' + b",".join([string] * 100_000) + b"]}").message
+
+
+def test_as_many_names_and_strings_as_values_are_allowed() -> None:
+    assert parse(json.dumps({str(number): "x" for number in range(1000)}).encode(), max_values=1001)
+
+
+def test_escaped_quotes_are_no_strings() -> None:
+    for text in ('"' * 100_000, '\\"' * 100_000, "\\" * 100_001 + '"' * 100_000):
+        assert parse(json.dumps({"a": text, "b": "[" * 100}).encode()) == {"a": text, "b": "[" * 100}
 
 
 def test_empty_arrays_side_by_side_are_not_depth() -> None:

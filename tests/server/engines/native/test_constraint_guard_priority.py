@@ -26,7 +26,7 @@ async def test_what_compiles_has_a_low_priority_of_its_own_and_of_its_session(de
     guard = ConstraintGuard(load_tokenizer(default_model).to_json, deadline_seconds=10.0)
     checking = asyncio.create_task(guard.check(SLOW))
     try:
-        while len(children := psutil.Process().children(recursive=True)) < 2:  # noqa: ASYNC110 (a process has no event)
+        while len(children := psutil.Process().children(recursive=True)) < 2:
             assert not checking.done()
             await asyncio.sleep(0.001)
         assert [child.nice() for child in children] == [min(os.nice(0) + 10, 19)] * 2
