@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from . import hostile_bodies as bodies
 from .hostile_bodies import CHAT, COMPLETIONS, Body, chat
+from .hostile_generated import damaged_bytes, generated_object
 
 REFUSED = frozenset({400})
 
@@ -236,7 +237,7 @@ _BY_CONNECTION: tuple[Callable[[random.Random, str], Attack], ...] = (
 
 KINDS: Mapping[str, Callable[[random.Random, str], Attack]] = {
     **{make.__name__: make for make in _BY_CONNECTION},
-    **{make.__name__: _of_body(make.__name__, make) for make in bodies.MAKERS},
+    **{make.__name__: _of_body(make.__name__, make) for make in (*bodies.MAKERS, generated_object, damaged_bytes)},
 }
 
 
