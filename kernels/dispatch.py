@@ -8,7 +8,7 @@ from .backend import Backend
 from .cpu.library import load_library
 from .cpu.program import CpuBackend
 from .ops import Precision
-from .torch_ops import TorchBackend
+from .torch_backend import CudaGraphs, TorchBackend
 
 
 def select_backend(
@@ -20,4 +20,4 @@ def select_backend(
     """
     if device.type == "cpu" and (library := load_library()) is not None:
         return CpuBackend(library, precision, threads=threads or 1)
-    return TorchBackend(precision, device, use_graphs=not enforce_eager)
+    return TorchBackend(precision, device, record=CudaGraphs() if device.type == "cuda" and not enforce_eager else None)

@@ -1,33 +1,35 @@
-"""The operations in plain PyTorch: the reference for every other kernel, the way on CUDA, and the CPU's fallback.
-
-``TorchOps`` runs each operation when it is called. ``TorchBackend`` drives it; on CUDA it replays decode steps as CUDA
-graphs, one for each padded batch size and context bound.
-"""
+"""The operations in plain PyTorch: the reference for every other kernel, the way on CUDA, and the CPU's fallback."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .backend import Forward
 from .geometry import Geometry, KVCache
 from .ops import Precision
 from .step import Step
 
-# torch._int_mm wants more than 16 rows on CUDA, and sizes that are multiples of 8.
+# torch._int_mm wants more than 16 rows on CUDA, and other sizes that are multiples of 8.
 _INT_MM_ROWS = 32
+_INT_MM_MULTIPLE = 8
+# The most tokens of context, padding included, whose keys and values are gathered at once: 2 GiB of them for a layer of
+# 8 heads of 128 in bfloat16 would be 2^19.
+_MAX_GATHERED = 1 << 17
+# Contexts are padded to powers of two from here on, so that sequences of like lengths share a call and a graph.
+MIN_CONTEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """``weight`` is [K, N] (a view of [N, K] storage); ``scale`` [N] float32 for int8."""
+    """``weight`` is [K, N] (a view of [N, K] storage); ``scale`` [N] float32 for int8, whose K and N are padded with zeros."""
 
     weight: Tensor
     bias: Tensor | None
+    rows: int
     scale: Tensor | None = None
 
 
@@ -40,6 +42,32 @@ class _Quantised:
 
 
 _Activation = Tensor | _Quantised
+
+
+@dataclass(frozen=True, slots=True)
+class _Attended:
+    """Sequences that attend in one call: S of them with Q new tokens each, over a context padded to L tokens.
+
+    ``rows`` are the Q * S rows of the step that they own, None for all of them in order. ``places`` [S, Hkv, L / block_size]
+    index the cache seen as one row for each block and head. ``allowed`` [S, 1, Q, L] is the causal mask.
+    """
+
+    rows: Tensor | None
+    places: Tensor
+    allowed: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What every layer of a step needs of its index arrays, worked out once."""
+
+    token_ids: Tensor
+    logit_rows: Tensor
+    cos: Tensor
+    sin: Tensor
+    block: Tensor
+    offset: Tensor
+    attended: list[_Attended]
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +89,9 @@ class TorchOps:
         self.device = device
         self.wide = torch.float64 if dtype is torch.float64 else torch.float32
         self.compute = self.wide if precision is Precision.FLOAT32 else torch.bfloat16
-        self._step: Step | None = None
+        # The CPU sums in the wide type, so that this is the reference there.
+        self._attention_dtype = self.wide if device.type == "cpu" else self.compute
+        self._plan: _Plan | None = None
         self._geometry: Geometry | None = None
         self._cache: KVCache | None = None
         self._cos = self._sin = torch.empty(0)
@@ -72,9 +102,24 @@ class TorchOps:
         self._cos = geometry.rope_cos.to(self.device, self.wide)
         self._sin = geometry.rope_sin.to(self.device, self.wide)
 
-    def begin(self, step: Step) -> None:
-        """Take the step that the next operations belong to."""
-        self._step = step
+    def begin(self, step: Step, *, padded: bool = False) -> None:
+        """Take the step that the next operations belong to.
+
+        ``padded`` is for decode steps whose work must not depend on the values in them: every context counts as
+        ``max_context`` tokens, and nothing is read back from the device.
+        """
+        geometry = self._geometry
+        assert geometry is not None, "bind() comes before begin()"
+        positions, slots = step.positions.long(), step.slots.long()
+        self._plan = _Plan(
+            token_ids=step.token_ids.long(),
+            logit_rows=step.logit_rows.long(),
+            cos=self._cos[positions, None],
+            sin=self._sin[positions, None],
+            block=slots // geometry.block_size,
+            offset=slots % geometry.block_size,
+            attended=list(self._padded_calls(step) if padded else self._calls(step)),
+        )
 
     def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> _Linear:
         rows = sum(part.shape[0] for part in parts)
@@ -86,21 +131,24 @@ class TorchOps:
                 for part, one in zip(parts, given, strict=True)
             ]
             bias = torch.cat(pieces).to(self.device, self.wide)
-        quantised = self.precision is Precision.INT8
-        dtype = torch.int8 if quantised else self.compute
-        weight = torch.empty(rows, parts[0].shape[1], dtype=dtype, device=self.device)
-        scale = torch.empty(rows, dtype=torch.float32, device=self.device) if quantised else None
+        if self.precision is Precision.INT8:
+            padded = _round_up(rows), _round_up(parts[0].shape[1])
+            weight = torch.zeros(padded, dtype=torch.int8, device=self.device)
+            scale = torch.zeros(padded[0], dtype=torch.float32, device=self.device)
+        else:
+            weight = torch.empty(rows, parts[0].shape[1], dtype=self.compute, device=self.device)
+            scale = None
         start = 0
         for part in parts:
             stop = start + part.shape[0]
             if scale is not None:
                 values, scales = quantise_rows(part)
-                weight[start:stop] = values.to(self.device)
-                scale[start:stop] = scales[:, 0].to(self.device)
+                weight[start:stop, : part.shape[1]].copy_(values)
+                scale[start:stop].copy_(scales[:, 0])
             else:
-                weight[start:stop] = part.to(self.device, dtype)
+                weight[start:stop].copy_(part)
             start = stop
-        return _Linear(weight.t(), bias, scale)
+        return _Linear(weight.t(), bias, rows, scale)
 
     def prepare_table(self, weight: Tensor) -> Tensor:
         return weight.to(self.device, self.compute)
@@ -109,7 +157,7 @@ class TorchOps:
         return weight.to(self.device, self.wide)
 
     def embedding(self, table: Tensor) -> Tensor:
-        return table[self._now.token_ids.long()].to(self.wide)
+        return table[self._now.token_ids].to(self.wide)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> _Activation:
         return self._activation(self._normed(x, weight, eps))
@@ -118,7 +166,8 @@ class TorchOps:
         if isinstance(a, _Quantised):
             assert weight.scale is not None
             product = _int8_product(a.values, weight.weight).float() * a.scale * weight.scale
-        elif a.dtype is torch.bfloat16 and a.is_cuda:
+            product = product[:, : weight.rows]
+        elif a.dtype is torch.bfloat16 and self.device.type != "cpu":
             product = torch.mm(a, weight.weight, out_dtype=torch.float32)
         else:
             # CPU has no bfloat16 product with a float32 result; widening first keeps the accumulation exact to float32.
@@ -129,35 +178,43 @@ class TorchOps:
         return residual.add_(self.linear(a, weight))
 
     def attention(self, qkv: Tensor, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Activation:
-        geometry, step, cache = self._geometry, self._now, self._cache
+        geometry, plan, cache = self._geometry, self._now, self._cache
         assert geometry is not None
         assert cache is not None
         heads, kv_heads, dim = geometry.num_heads, geometry.num_kv_heads, geometry.head_dim
-        query, key, value = torch.split(qkv.view(-1, heads + 2 * kv_heads, dim), [heads, kv_heads, kv_heads], dim=1)
-        if q_norm is not None:
-            query = self._normed(query, q_norm, geometry.qk_norm_eps)
-        if k_norm is not None:
-            key = self._normed(key, k_norm, geometry.qk_norm_eps)
-        positions = step.positions.long()
-        cos, sin = self._cos[positions, None], self._sin[positions, None]
-        query = _rotate(query, cos, sin).to(self.compute)
-        slots = step.slots.long()
-        block, offset = slots // geometry.block_size, slots % geometry.block_size
-        cache.keys[layer][block, :, offset] = _rotate(key, cos, sin).to(cache.keys.dtype)
-        cache.values[layer][block, :, offset] = value.to(cache.values.dtype)
-        return self._activation(self._attend(query, layer).reshape(-1, heads * dim))
+        rotated, value = torch.split(qkv.view(-1, heads + 2 * kv_heads, dim), [heads + kv_heads, kv_heads], dim=1)
+        if q_norm is not None and k_norm is not None:
+            query, key = torch.split(rotated, [heads, kv_heads], dim=1)
+            rotated = torch.cat(
+                (self._normed(query, q_norm, geometry.qk_norm_eps), self._normed(key, k_norm, geometry.qk_norm_eps)),
+                dim=1,
+            )
+        rotated = _rotate(rotated, plan.cos, plan.sin).to(self.compute)  # as the cache holds it
+        query, key = torch.split(rotated, [heads, kv_heads], dim=1)
+        # Nothing that is not finite may stay behind: masked or not, it would spoil whoever gets the block next.
+        cache.keys[layer][plan.block, :, plan.offset] = _finite(key)
+        cache.values[layer][plan.block, :, plan.offset] = _finite(value.to(self.compute))
+        calls = plan.attended
+        if len(calls) == 1 and calls[0].rows is None:
+            out = self._attend(query, layer, calls[0])
+        else:
+            out = torch.empty(query.shape, dtype=self._attention_dtype, device=self.device)
+            for call in calls:
+                assert call.rows is not None
+                out[call.rows] = self._attend(query[call.rows], layer, call)
+        return self._activation(out.reshape(-1, heads * dim))
 
     def silu_mul(self, gate_up: Tensor) -> _Activation:
         gate, up = gate_up.chunk(2, dim=-1)
         return self._activation(functional.silu(gate) * up)
 
     def logit_rows(self, x: Tensor) -> Tensor:
-        return x[self._now.logit_rows.long()]
+        return x[self._now.logit_rows]
 
     @property
-    def _now(self) -> Step:
-        assert self._step is not None, "begin() comes before the operations"
-        return self._step
+    def _now(self) -> _Plan:
+        assert self._plan is not None, "begin() comes before the operations"
+        return self._plan
 
     def _activation(self, x: Tensor) -> _Activation:
         if self.precision is Precision.INT8:
@@ -165,149 +222,73 @@ class TorchOps:
         return x.to(self.compute)
 
     def _normed(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+        return functional.rms_norm(x, (x.shape[-1],), weight, eps)
 
-    def _attend(self, query: Tensor, layer: int) -> Tensor:
-        """Attention of query [T, Hq, D] over the cache, [T, Hq, D]."""
-        step = self._now
-        if step.num_tokens == step.num_seqs:
-            # One token each: all sequences in one call, their contexts padded to the longest.
-            return self._attend_padded(
-                query[:, :, None], layer, step.block_tables, step.context_lens, step.max_context
-            )[:, :, 0]
+    def _padded_calls(self, step: Step) -> Iterator[_Attended]:
+        """All sequences of a decode step, in as many calls as the gathered keys and values need."""
+        at_once = max(1, _MAX_GATHERED // step.max_context)
+        if step.num_seqs <= at_once:
+            yield self._call(None, step.block_tables, step.context_lens, 1, step.max_context)
+            return
+        for first in range(0, step.num_seqs, at_once):
+            some = slice(first, first + at_once)
+            rows = torch.arange(step.num_seqs, device=self.device)[some]
+            yield self._call(rows, step.block_tables[some], step.context_lens[some], 1, step.max_context)
+
+    def _calls(self, step: Step) -> Iterator[_Attended]:
+        """Sequences with one new token together with those of like contexts; those with more one by one."""
         starts = step.query_start.tolist()
-        lens = step.context_lens.tolist()
-        pieces = []
-        for index, context in enumerate(lens):
-            rows = query[starts[index] : starts[index + 1]].transpose(0, 1)[None]
-            table, length = step.block_tables[index : index + 1], step.context_lens[index : index + 1]
-            pieces.append(self._attend_padded(rows, layer, table, length, context)[0].transpose(0, 1))
-        return torch.cat(pieces)
+        contexts = step.context_lens.tolist()
+        alike: dict[int, list[int]] = {}
+        for index, context in enumerate(contexts):
+            count = starts[index + 1] - starts[index]
+            if count == 1:
+                alike.setdefault(max(next_power_of_two(context), MIN_CONTEXT), []).append(index)
+            else:
+                rows = torch.arange(starts[index], starts[index + 1], device=self.device)
+                one = slice(index, index + 1)
+                yield self._call(rows, step.block_tables[one], step.context_lens[one], count, context)
+        for padded, members in alike.items():
+            at_once = max(1, _MAX_GATHERED // padded)
+            for first in range(0, len(members), at_once):
+                some = members[first : first + at_once]
+                longest = max(contexts[index] for index in some)
+                indices = torch.tensor(some, device=self.device)
+                rows = torch.tensor([starts[index] for index in some], device=self.device)
+                yield self._call(rows, step.block_tables[indices], step.context_lens[indices], 1, longest)
 
-    def _attend_padded(self, query: Tensor, layer: int, tables: Tensor, lens: Tensor, max_context: int) -> Tensor:
-        """Causal attention of query [S, Hq, Q, D], whose last rows are the last tokens; lens [S] includes them."""
+    def _call(self, rows: Tensor | None, tables: Tensor, lens: Tensor, count: int, context: int) -> _Attended:
+        """The attention of sequences with ``count`` new tokens each, the last of lens [S], over ``context`` places."""
+        geometry = self._geometry
+        assert geometry is not None
+        num_blocks = -(-context // geometry.block_size)
+        heads = torch.arange(geometry.num_kv_heads, device=self.device)
+        places = tables[:, None, :num_blocks].long() * geometry.num_kv_heads + heads[:, None]
+        last = lens.long()[:, None] - count + torch.arange(count, device=self.device)
+        allowed = torch.arange(num_blocks * geometry.block_size, device=self.device) <= last[:, :, None]
+        return _Attended(rows, places.contiguous(), allowed[:, None])
+
+    def _attend(self, query: Tensor, layer: int, call: _Attended) -> Tensor:
+        """Attention of query [S * Q, Hq, D] over the cache, of the same shape."""
         geometry, cache = self._geometry, self._cache
         assert geometry is not None
         assert cache is not None
-        num_blocks = -(-max_context // geometry.block_size)
-        blocks = tables[:, :num_blocks].long()
-        count, _, rows, dim = query.shape
-        shape = (count, geometry.num_kv_heads, num_blocks * geometry.block_size, dim)
-        keys = cache.keys[layer][blocks].transpose(1, 2).reshape(shape).to(query.dtype)
-        values = cache.values[layer][blocks].transpose(1, 2).reshape(shape).to(query.dtype)
-        places = torch.arange(shape[2], device=self.device)
-        last = lens.long()[:, None] - rows + torch.arange(rows, device=self.device)
-        allowed = places <= last[:, :, None]
-        # Blocks past a sequence's own are another's: whatever stands there (even NaN) must not count.
-        inside = (places < lens.long()[:, None])[:, None, :, None]
-        values = torch.where(inside, values, torch.zeros((), dtype=values.dtype, device=self.device))
-        if self.device.type == "cpu":
-            keys, values, query = keys.to(self.wide), values.to(self.wide), query.to(self.wide)
-        out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=allowed[:, None], enable_gqa=True)
-        return out.to(self.wide)
+        seqs, kv_heads, _ = call.places.shape
+        count, length = call.allowed.shape[2:]
+        dim, group = geometry.head_dim, geometry.num_heads // kv_heads
 
+        def gathered(values: Tensor) -> Tensor:
+            rows = values.view(-1, geometry.block_size * dim)[call.places.view(-1)]
+            return rows.view(seqs, kv_heads, length, dim)
 
-class TorchBackend:
-    """Implements Backend with TorchOps. ``use_graphs`` replays decode steps as CUDA graphs."""
-
-    def __init__(
-        self, precision: Precision, device: torch.device, *, dtype: torch.dtype | None = None, use_graphs: bool = False
-    ) -> None:
-        self.ops = TorchOps(precision, device, dtype=dtype)
-        self.device = device
-        self.kv_dtype = self.ops.compute
-        self._use_graphs = use_graphs and device.type == "cuda"
-        self._forward: Forward | None = None
-        self._graphs: dict[tuple[int, int], _DecodeGraph] = {}
-        self._pool: object | None = None
-
-    def allocate(self, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self.cache = KVCache(geometry, self.kv_dtype, self.device)
-        self.ops.bind(geometry, self.cache)
-
-    def capture(self, forward: Forward) -> None:
-        self._forward = forward
-
-    @torch.inference_mode()
-    def run(self, step: Step) -> Tensor:
-        assert self._forward is not None, "capture() comes before run()"
-        if self._use_graphs and step.num_tokens == step.num_seqs == step.num_logit_rows:
-            return self._replay(step)
-        self.ops.begin(step)
-        logits: Tensor = self._forward(self.ops)
-        return logits.float() if self.ops.wide is torch.float32 else logits
-
-    def describe(self) -> dict[str, str]:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {"kernels": "torch", "torch": torch.__version__, "device": name, "graphs": str(self._use_graphs)}
-
-    def _replay(self, step: Step) -> Tensor:
-        """The logits of a decode step, by a graph for the next power of two of its sequences and of its context."""
-        assert self._forward is not None
-        seqs = min(_next_power_of_two(step.num_seqs), self._geometry.max_seqs)
-        context = min(max(_next_power_of_two(step.max_context), 256), self._geometry.max_model_len)
-        graph = self._graphs.get((seqs, context))
-        if graph is None:
-            graph = _DecodeGraph(self.ops, self._forward, self._geometry, seqs, context, self._pool)
-            self._pool = graph.pool
-            self._graphs[seqs, context] = graph
-        return graph.replay(step)
-
-
-class _DecodeGraph:
-    """A decode step of ``seqs`` sequences with at most ``context`` tokens each, captured once.
-
-    Rows beyond the step's own repeat its first: they write the same key and value to the same slot again.
-    """
-
-    def __init__(
-        self, ops: TorchOps, forward: Forward, geometry: Geometry, seqs: int, context: int, pool: object | None
-    ) -> None:
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.int32, device=ops.device)
-
-        rows = torch.arange(seqs + 1, dtype=torch.int32, device=ops.device)
-        self._step = Step(
-            token_ids=zeros(seqs),
-            positions=zeros(seqs),
-            slots=zeros(seqs),
-            query_start=rows,
-            context_lens=zeros(seqs) + 1,
-            block_tables=zeros(seqs, geometry.max_blocks_per_seq),
-            logit_rows=rows[:seqs],
-            max_context=context,
-        )
-        # Warming up runs the forward pass over slot 0 of block 0, which may be in use: put it back afterwards.
-        assert ops._cache is not None
-        saved = [cache[:, 0].clone() for cache in (ops._cache.keys, ops._cache.values)]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            ops.begin(self._step)
-            for _ in range(2):
-                forward(ops)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):  # type: ignore[arg-type]
-            ops.begin(self._step)
-            self._logits: Tensor = forward(ops)
-        self.pool = self._graph.pool()
-        for cache, block in zip((ops._cache.keys, ops._cache.values), saved, strict=True):
-            cache[:, 0] = block
-
-    def replay(self, step: Step) -> Tensor:
-        """The logits [S, V] of a step with at most this graph's sequences and context."""
-        count = step.num_seqs
-        for name in ("token_ids", "positions", "slots", "context_lens"):
-            mine, theirs = getattr(self._step, name), getattr(step, name)
-            mine[:count] = theirs
-            mine[count:] = theirs[0]
-        width = step.block_tables.shape[1]
-        self._step.block_tables[:count, :width] = step.block_tables
-        self._step.block_tables[count:, :width] = step.block_tables[0]
-        self._graph.replay()
-        return self._logits[:count]
+        keys, values = gathered(cache.keys[layer]), gathered(cache.values[layer])
+        # The queries that share a head of keys become rows of one: keys and values are not repeated for them.
+        query = query.view(seqs, count, kv_heads, group, dim).permute(0, 2, 3, 1, 4).reshape(seqs, kv_heads, -1, dim)
+        allowed = call.allowed.repeat(1, 1, group, 1)
+        keys, values, query = (x.to(self._attention_dtype) for x in (keys, values, query))
+        out = functional.scaled_dot_product_attention(query, keys, values, attn_mask=allowed)
+        out = out.view(seqs, kv_heads, group, count, dim).permute(0, 3, 1, 2, 4)
+        return out.reshape(seqs * count, geometry.num_heads, dim)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -315,13 +296,23 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+def _finite(x: Tensor) -> Tensor:
+    return torch.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _int8_product(a: Tensor, b: Tensor) -> Tensor:
-    """int8 [M, K] @ int8 [K, N] = int32 [M, N], exact."""
-    rows = a.shape[0]
-    if a.is_cuda and rows < _INT_MM_ROWS:
-        a = functional.pad(a, (0, 0, 0, _INT_MM_ROWS - rows))
+    """int8 [M, K] @ int8 [K, N] = int32 [M, N], exact; b's K may be padded."""
+    rows, width = a.shape
+    missing = _INT_MM_ROWS - rows if a.device.type != "cpu" and rows < _INT_MM_ROWS else 0
+    if missing or width != b.shape[0]:
+        a = functional.pad(a, (0, b.shape[0] - width, 0, missing))
     return torch._int_mm(a, b)[:rows]
 
 
-def _next_power_of_two(value: int) -> int:
+def _round_up(size: int) -> int:
+    return -(-size // _INT_MM_MULTIPLE) * _INT_MM_MULTIPLE
+
+
+def next_power_of_two(value: int) -> int:
+    """The least power of two that is not below ``value``."""
     return 1 << (value - 1).bit_length()

@@ -13,7 +13,7 @@ from pennyweight.kernels.cpu import library as cpu_library
 from pennyweight.kernels.cpu.library import Library, cpu_isa, library_path
 from pennyweight.kernels.cpu.program import CpuBackend
 from pennyweight.kernels.ops import Precision
-from pennyweight.kernels.torch_ops import TorchBackend
+from pennyweight.kernels.torch_backend import TorchBackend
 
 SHAPES = {
     "grouped": TinyDecoder(),

@@ -42,6 +42,8 @@ class ModelRunner:
     def __init__(self, path: Path, settings: EngineSettings, *, on_progress: Callable[[int, int], None]) -> None:
         self._config = config = load_model_config(path)
         self.device = resolve_device(settings.device)
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)  # graphs are recorded on the current one
         self.precision = resolve_precision(settings.dtype)
         self.vocab_size = config.vocab_size
         self.block_size = settings.block_size
@@ -158,6 +160,11 @@ def resolve_precision(dtype: str) -> Precision:
         raise ModelError(f"no dtype is called {dtype!r}; there are auto, {', '.join(Precision)}") from error
 
 
+def _free_cuda_memory(device: torch.device) -> int:
+    torch.cuda.empty_cache()  # what loading has left to the allocator is free too
+    return torch.cuda.mem_get_info(device)[0]
+
+
 def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backend) -> Geometry:
     is_cuda = backend.device.type == "cuda"
     bytes_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * backend.kv_dtype.itemsize
@@ -165,7 +172,7 @@ def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backe
         settings,
         model_len=config.max_position_embeddings,
         bytes_per_block=bytes_per_token * settings.block_size,
-        free_memory=torch.cuda.mem_get_info(backend.device)[0] if is_cuda else available_memory(),
+        free_memory=_free_cuda_memory(backend.device) if is_cuda else available_memory(),
         is_cuda=is_cuda,
     )
     rope_cos, rope_sin = rope_tables(config, capacity.max_model_len)

@@ -20,7 +20,7 @@ from fakes.tiny_models import (
 )
 from safetensors.torch import load_file, save_file
 
-from pennyweight.kernels.torch_ops import TorchBackend
+from pennyweight.kernels.torch_backend import TorchBackend
 from pennyweight.server.engines.native import model_config, model_runner
 from pennyweight.server.engines.native.families import registry
 from pennyweight.server.errors import ModelError
