@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from .config import Settings
 from .errors import ConfigError
+from .strict_yaml import Document, read_yaml
 
 PREFIX = "PENNYWEIGHT_"
 # Variables that are no settings: read by the model store and by the CPU's kernels.
@@ -43,6 +43,7 @@ class _Given:
     name: str
     value: Any
     source: str
+    adds: bool = False
 
 
 def load_settings(
@@ -60,8 +61,11 @@ def load_settings(
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     sources: dict[str, str] = {}
     for one in given:
-        values[one.section][one.name] = _converted(one)
-        sources[f"{one.section}.{one.name}"] = one.source
+        setting, value, source = f"{one.section}.{one.name}", _converted(one), one.source
+        if one.adds and setting in sources:
+            value, source = (*values[one.section][one.name], *value), f"{sources[setting]}, {source}"
+        values[one.section][one.name] = value
+        sources[setting] = source
     settings = msgspec.convert({section: kind(**values[section]) for section, kind in SECTIONS.items()}, Settings)
     _check(settings, sources)
     return LoadedSettings(settings, sources)
@@ -80,43 +84,49 @@ def parse_size(text: str) -> int:
 
 
 def _from_file(file: Path) -> Iterable[_Given]:
-    try:
-        read = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"the configuration {file} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    document = read_yaml(file)
+    read = document.value
     if read is None:
         return
     if not isinstance(read, dict):
         raise ConfigError(f"the configuration {file} must be sections: {', '.join(SECTIONS)}")
     for section, settings in read.items():
         if section not in SECTIONS:
-            raise ConfigError(f"{file} has an unknown section {section!r}{_did_you_mean(section, SECTIONS)}")
+            raise ConfigError(
+                f"{_place(file, document, section)} has an unknown section {section!r}{_did_you_mean(section, SECTIONS)}"
+            )
         if not isinstance(settings, dict):
             raise ConfigError(f"the section {section} of {file} must be settings, each a name with a value")
         for name, value in settings.items():
             if name not in _names(section):
                 raise ConfigError(
-                    f"{file} has an unknown setting {section}.{name}{_did_you_mean(name, _names(section))}"
+                    f"{_place(file, document, section, name)} has an unknown setting "
+                    f"{section}.{name}{_did_you_mean(name, _names(section))}"
                 )
             yield _Given(section, name, value, str(file))
+
+
+def _place(file: Path, document: Document, *names: str) -> str:
+    line = document.lines.get(names)
+    return str(file) if line is None else f"{file}, line {line},"
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterable[_Given]:
     variables = {
         f"{PREFIX}{section}__{name}".upper(): (section, name) for section in SECTIONS for name in _names(section)
     }
-    known = [*variables, *OTHER_VARIABLES, API_KEY_VARIABLE]
+    others = (*OTHER_VARIABLES, API_KEY_VARIABLE)
     for variable, value in sorted(environment.items()):
-        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
+        if not variable.startswith(PREFIX) or variable in others:
             continue
-        if variable == API_KEY_VARIABLE:
-            yield _Given("http", "api_keys", value, variable)
-        elif variable in variables:
-            yield _Given(*variables[variable], value, variable)
-        else:
+        if variable not in variables:
+            known = (*variables, *others)
             raise ConfigError(f"the environment has an unknown setting {variable}{_did_you_mean(variable, known)}")
+        # An empty variable is one that is not set: a secret that a deployment failed to fill in must not open the server.
+        if value.strip():
+            yield _Given(*variables[variable], value, variable)
+    if (value := environment.get(API_KEY_VARIABLE, "")).strip():
+        yield _Given("http", "api_keys", value, API_KEY_VARIABLE, adds=True)
 
 
 def _converted(given: _Given) -> Any:
@@ -143,6 +153,11 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
         if value is not None and not is_right(value):
             source = sources.get(setting, DEFAULT_SOURCE)
             raise ConfigError(f"{setting} (from {source}) is {value!r}; it must be {what}")
+    if any(key != key.strip() or not key for key in settings.http.api_keys):
+        raise ConfigError(
+            f"http.api_keys (from {sources['http.api_keys']}) has a key that is empty or has spaces around it; "
+            "no client can send such a key"
+        )
     engine = settings.engine
     if engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(
@@ -180,6 +195,11 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda value: value in DTYPES,
         f"one of {', '.join(DTYPES)} (float16 is not done: bfloat16 takes its place)",
     ),
+    (
+        "engine.device",
+        lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
+        "auto, cpu, cuda or cuda:N",
+    ),
     _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
     _one_of("log.level", LOG_LEVELS),
     _one_of("log.format", ("json", "console")),
@@ -194,15 +214,3 @@ def _did_you_mean(name: object, known: Iterable[str]) -> str:
     choices = tuple(known)
     close = difflib.get_close_matches(str(name), choices, n=1)
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(choices)}"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a name that comes twice; YAML says that it is an error, and PyYAML takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} comes twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)

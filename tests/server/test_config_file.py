@@ -73,9 +73,9 @@ def test_sizes_have_units(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http:\n  prot: 1", r"unknown setting http\.prot; did you mean port\?"),
+        ("http:\n  prot: 1", r"server\.yaml, line 2, has an unknown setting http\.prot; did you mean port\?"),
         ("htpp: {}", r"unknown section 'htpp'; did you mean http\?"),
-        ("http: {port: 1, port: 2}", "'port' comes twice"),
+        ("http: {port: 1, port: 2}", "line 1, column 17: the name comes twice"),
         ("http: 3", "section http .* must be settings"),
         ("- 1", "must be sections: http, limits, engine, log"),
         ("http: {port: eighty}", r"http\.port \(from .*server\.yaml\) can't be used: expected int"),
@@ -91,6 +91,9 @@ def test_sizes_have_units(text: str, size: int) -> None:
         ("log: {level: loud}", "one of debug, info, warning, error"),
         ("limits: {max_n: 0}", r"limits\.max_n .* at least 1"),
         ("http: [", "not valid YAML"),
+        ("? [a, b]\n: 1", "not valid YAML: line 1, column 3"),
+        ("http: {port: 2026-13-45}", "not valid YAML"),
+        ("engine: {device: banana}", "auto, cpu, cuda or cuda:N"),
     ],
 )
 def test_what_cannot_be_used_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -108,10 +111,42 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         load_settings(tmp_path / "none.yaml", {}, {})
 
 
-def test_a_key_is_in_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http: {api_keys: {sk-secret: 1}}",
+        "http: {api_keys: {sk-secret: 1, sk-secret: 2}}",
+        "http: {api_keys: [sk-secret}",
+        "http:\n  api_keys: [*sk-secret]",
+        "http:\n  api_keys: [!sk-secret]",
+        "http:\n  api_keys: [!sk-secret!x y]",
+        "http:\n  api_keys: sk-secret: 1",
+        "http:\n  api_keys: ['sk-secret ']",
+        "http:\n  api_keys: ['sk-secret\n",
+    ],
+)
+def test_a_key_is_in_no_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        load_settings(write(tmp_path, "http: {api_keys: {sk-secret: 1}}"), {}, {})
-    assert "sk-secret" not in str(refused.value)
+        load_settings(write(tmp_path, text), {}, {})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_key_of_the_environment_is_one_more(tmp_path: Path) -> None:
+    file = write(tmp_path, "http: {api_keys: [one]}")
+    loaded = load_settings(file, {"PENNYWEIGHT_API_KEY": "two"}, {})
+    assert loaded.settings.http.api_keys == ("one", "two")
+    assert loaded.sources["http.api_keys"] == f"{file}, PENNYWEIGHT_API_KEY"
+
+
+@pytest.mark.parametrize("variable", ["PENNYWEIGHT_API_KEY", "PENNYWEIGHT_HTTP__API_KEYS"])
+def test_an_empty_variable_does_not_open_the_server(variable: str, tmp_path: Path) -> None:
+    file = write(tmp_path, "http: {api_keys: [one]}")
+    assert load_settings(file, {variable: ""}, {}).settings.http.api_keys == ("one",)
+
+
+def test_an_empty_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"http\.api_keys \(from --api-key\) has a key that is empty"):
+        load_settings(None, {}, {("http", "api_keys"): ([""], "--api-key")})
 
 
 @pytest.mark.parametrize("format", sorted(TOOL_FORMATS))
