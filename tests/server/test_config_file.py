@@ -8,7 +8,7 @@ import pytest
 
 from pennyweight.server.api.tools.formats import TOOL_FORMATS
 from pennyweight.server.config import Settings
-from pennyweight.server.config_file import load_settings, parse_size
+from pennyweight.server.config_file import SECTIONS, load_settings, parse_size
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.telemetry.logs import level_number
 
@@ -23,6 +23,15 @@ def test_without_anything_the_defaults_hold() -> None:
     loaded = load_settings(None, {"HOME": "/", "PATH": "/bin"}, {})
     assert loaded.settings == Settings()
     assert loaded.sources == {}
+
+
+def test_the_file_of_defaults_states_every_default() -> None:
+    file = Path(__file__).parents[2] / "configs" / "default.yaml"
+    loaded = load_settings(file, {}, {})
+    assert loaded.settings == Settings()
+    assert loaded.sources.keys() == {
+        f"{section}.{name}" for section, kind in SECTIONS.items() for name in kind.__struct_fields__
+    }
 
 
 def test_flags_count_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
