@@ -40,15 +40,21 @@ app.command("explain-config")(explain_config)
 app.command()(doctor)
 
 
+@app.command()
+def version() -> None:
+    """Show the version."""
+    print(f"pennyweight {importlib.metadata.version('pennyweight')}")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"pennyweight {importlib.metadata.version('pennyweight')}")
+        version()
         raise typer.Exit
 
 
 @app.callback()
 def _common(
-    version: Annotated[
+    show_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="The version.")
     ] = False,
 ) -> None:

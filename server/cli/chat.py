@@ -12,7 +12,7 @@ from rich.console import Console
 
 from .chat_client import ChatClient, ChatError
 
-HELP = "/system TEXT sets the instructions, /reset forgets the conversation, /exit ends (or Ctrl-D); Ctrl-C stops an answer"
+HELP = "/help shows this, /system TEXT sets the instructions, /reset forgets the conversation, /exit ends (or Ctrl-D); Ctrl-C stops an answer"
 WAIT_SECONDS = 600.0
 
 
@@ -24,20 +24,24 @@ class _Conversation:
     turns: list[dict[str, str]] = field(default_factory=list)
 
     def ask(self, question: str, console: Console) -> None:
-        """Print the answer as it comes, and remember both. Ctrl-C keeps what has come. Raises ChatError."""
+        """Print the answer as it comes, then its speed, and remember both. Ctrl-C keeps what has come. Raises ChatError."""
         asked = {"role": "user", "content": question}
         system = [{"role": "system", "content": self.system}] if self.system else []
-        text = ""
+        text, whole = "", False
         try:
             with closing(self.client.answer([*system, *self.turns, asked], **self.parameters)) as pieces:  # type: ignore[type-var]
                 for piece in pieces:
                     text += piece
                     print(piece, end="", flush=True)
+            whole = True
         except KeyboardInterrupt:
             console.print(" [dim](stopped)[/]", end="")
         finally:
             print(flush=True)
-        self.turns += [asked, {"role": "assistant", "content": text}]
+        if whole and self.client.speed is not None:
+            console.print(str(self.client.speed), style="dim", markup=False)
+        if text:
+            self.turns += [asked, {"role": "assistant", "content": text}]
 
 
 def chat(
@@ -58,7 +62,8 @@ def chat(
 ) -> None:
     """Talk to a model that is being served, here or elsewhere; speed is shown after each answer."""
     console = Console(stderr=True, highlight=False)
-    client = ChatClient(url, api_key)
+    # The variable may list several keys, as a server takes them; any of them will do.
+    client = ChatClient(url, api_key.partition(",")[0].strip() if api_key else None)
     try:
         if wait:
             client.wait_until_ready(WAIT_SECONDS)
@@ -72,9 +77,9 @@ def chat(
             question = sys.stdin.read().strip()
         if question is not None:
             conversation.ask(question, console)
-            console.print(f"[dim]{client.speed}[/]")
             return
-        console.print(f"[bold]{names[0]}[/] at {url}\n[dim]{HELP}[/]")
+        console.print(f"{names[0]} at {url}", style="bold", markup=False)
+        console.print(HELP, style="dim", markup=False)
         _converse(conversation, console)
     except ChatError as error:
         print(f"pennyweight: {error}", file=sys.stderr)
@@ -96,11 +101,12 @@ def _converse(conversation: _Conversation, console: Console) -> None:
         elif command == "/system":
             conversation.system = rest.strip() or None
         elif command.startswith("/"):
-            console.print(f"[dim]{HELP}[/]")
+            if command != "/help":
+                console.print(f"there is no command {command}", style="red", markup=False)
+            console.print(HELP, style="dim", markup=False)
         elif line:
             try:
                 conversation.ask(line, console)
             except ChatError as error:
-                console.print(f"[red]{error}[/]", markup=True)
-            else:
-                console.print(f"[dim]{conversation.client.speed}[/]")
+                # The server's words may hold brackets, which aren't markup.
+                console.print(str(error), style="red", markup=False)

@@ -39,7 +39,7 @@ class Speed:
 
 
 class ChatClient:
-    """Talks to one server. ``speed`` is that of the last whole answer."""
+    """Talks to one server. ``speed`` is that of the last answer, None when it was not whole or the server doesn't count."""
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
@@ -68,6 +68,7 @@ class ChatClient:
     def answer(self, messages: list[dict[str, str]], **parameters: Any) -> Iterator[str]:
         """The text of the answer as it comes. Raises ChatError. Closing it ends the request."""
         body = {"messages": messages, "stream": True, "stream_options": {"include_usage": True}} | parameters
+        self.speed = None
         started = time.monotonic()
         first: float | None = None
         with self._open("/v1/chat/completions", body) as response:

@@ -41,7 +41,7 @@ class Finding:
 
 
 def doctor(
-    port: Annotated[int, typer.Option(help="The port that serve would take.")] = HttpSettings().port,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port that serve would take.")] = HttpSettings().port,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object, for programs.")] = False,
 ) -> None:
     """Show what this machine has, which engines can run on it, and what is in the way. Exit code 1 if serve can't work."""

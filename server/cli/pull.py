@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from pennyweight.server.config import LogSettings
-from pennyweight.server.loading import LoadingReport
 
 
 def pull(
@@ -18,6 +17,7 @@ def pull(
 ) -> None:
     """Fetch a model into this user's cache; the directory is the last line printed."""
     from pennyweight.server.engines.native import model_store
+    from pennyweight.server.loading import LoadingReport
     from pennyweight.server.telemetry.logs import make_logger
 
     with LoadingReport(make_logger(LogSettings(format="console"))) as report:

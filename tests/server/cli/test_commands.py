@@ -18,7 +18,7 @@ from pennyweight.server.cli.flags import FLAGS
 from pennyweight.server.config import Settings
 from pennyweight.server.errors import EngineFailed
 
-COMMANDS = ("serve", "pull", "chat", "explain-config", "doctor")
+COMMANDS = ("serve", "pull", "chat", "explain-config", "doctor", "version")
 
 
 class Ran(NamedTuple):
@@ -69,8 +69,9 @@ def test_every_flag_sets_a_setting_that_there_is() -> None:
         assert hasattr(getattr(Settings(), flag.section), flag.setting)
 
 
-async def test_the_version_is_told() -> None:
-    assert (await pennyweight("--version")).out.startswith("pennyweight 0.")
+@pytest.mark.parametrize("spelling", ["--version", "version"])
+async def test_the_version_is_told(spelling: str) -> None:
+    assert (await pennyweight(spelling)).out.startswith("pennyweight 0.")
 
 
 async def test_an_unknown_flag_is_a_usage_error() -> None:
@@ -98,6 +99,20 @@ async def test_a_bad_setting_is_one_line() -> None:
     ran = await pennyweight("serve", "--dtype", "float16")
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert ran.err.startswith("pennyweight: engine.dtype (from --dtype) is 'float16'")
+
+
+async def test_a_file_that_is_no_yaml_is_one_line_without_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("http: {api_keys: [sk-secret}\n")
+    ran = await pennyweight("serve", "--config", str(tmp_path / "c.yaml"))
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "line 1, column 28" in ran.err
+    assert "sk-secret" not in ran.err
+
+
+async def test_doctor_refuses_a_port_that_there_is_not() -> None:
+    ran = await pennyweight("doctor", "--port", "99999")
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
 
 
 async def test_a_model_that_is_not_there_is_one_line() -> None:
@@ -153,7 +168,7 @@ async def test_chat_asks_for_the_key() -> None:
         ran = await pennyweight("chat", "--url", server.url, "Hi")
         assert ran.code == 1
         assert "$PENNYWEIGHT_API_KEY" in ran.err
-        ran = await pennyweight("chat", "--url", server.url, "Hi", PENNYWEIGHT_API_KEY="sk-one")
+        ran = await pennyweight("chat", "--url", server.url, "Hi", PENNYWEIGHT_API_KEY="sk-one, sk-two")
         assert ran.out == "Hello world\n"
 
 
