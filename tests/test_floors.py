@@ -21,7 +21,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench": (),
     "server.types": (),
     "server.errors": (),
-    "server.config_file": ("server.config", "server.errors"),
+    "server.config_file": ("server.config", "server.strict_yaml", "server.errors"),
+    "server.strict_yaml": ("server.errors",),
     "server.config": ("server.errors",),
     "server.engines.native": (
         "kernels",
