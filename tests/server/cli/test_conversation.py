@@ -6,7 +6,7 @@ import asyncio
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from fakes.live_server import LiveEngine, LiveServer, live_server
@@ -83,7 +83,8 @@ async def test_commands_at_a_terminal() -> None:
 
 async def test_ctrl_c_stops_the_answer_and_not_the_program() -> None:
     never = asyncio.Event()
-    scripts: Iterator[list[Step]] = iter(([*says("Once upon")[:1], never], [*says("Hello", " again")]))
+    unfinished: list[Step] = [says("Once upon")[0], never]
+    scripts: Iterator[Sequence[Step]] = iter([unfinished, says("Hello", " again")])
     engine = LiveEngine(script=lambda request: next(scripts))
     async with live_server(engine) as server, conversation(server) as terminal:
         terminal.type(b"Hi\n")
