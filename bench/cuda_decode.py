@@ -1,0 +1,244 @@
+"""Decode speed of a model of Llama-3.1-8B's shape with random weights, and the share of memory bandwidth it reaches.
+
+    python -m pennyweight.bench.cuda_decode                    one CUDA card, bfloat16, 16 GB of disk and of memory
+    python -m pennyweight.bench.cuda_decode --shape tiny       whether the script works, on any machine
+
+It writes the model (once), starts ``pennyweight serve`` with it, and at each batch size sends that many completions at
+once, over HTTP, with few and with many output tokens in turn. The prompts cost the same in both, so the time of a
+decode step is the difference of the two times divided by the difference of the two lengths; the median of the rounds
+counts. MBU is (bytes of weights + bytes of the keys and values of all contexts) / step time / the card's peak.
+A table goes to stdout, the results as JSON to ``--out``, and last to stdout on one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .bandwidth import Bandwidth, device_bandwidth, driver_version
+from .load import Endpoint, find_endpoint
+from .machine import revision, this_machine
+from .peers.base import output_of
+from .peers.process import running
+from .random_model import SHAPES, Shape, write_model
+from .sample import BadAnswer
+from .workload import make_prompts
+
+REQUEST_SECONDS = 900
+WEIGHT_BYTES = {"bfloat16": 2, "int8": 1, "float32": 4}
+TOKENIZER_OF = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class Served:
+    """``pennyweight serve`` with the random model, for so many sequences at once."""
+
+    model: Path
+    dtype: str
+    device: str
+    max_num_seqs: int
+    max_model_len: int
+    name: str = "pennyweight"
+    ready_path: str = "/ready"
+
+    @property
+    def variant(self) -> str:
+        return self.dtype
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def command(self, port: int) -> Sequence[str]:
+        options = {
+            "--host": "127.0.0.1",
+            "--port": port,
+            "--dtype": self.dtype,
+            "--device": self.device,
+            "--max-num-seqs": self.max_num_seqs,
+            "--max-model-len": self.max_model_len,
+            "--max-num-batched-tokens": max(2048, self.max_num_seqs),
+        }
+        flags = [str(part) for option in options.items() for part in option]
+        return [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model), *flags]
+
+    def version(self) -> str:
+        checkout = revision(Path(__file__).resolve().parent)
+        return version("pennyweight") + (f" ({checkout})" if checkout else "")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of each prompt, and of the short and the long answers."""
+
+    prompt: int
+    short: int
+    long: int
+
+    @property
+    def mean_context(self) -> float:
+        """Tokens that a sequence has on average in the steps that are timed."""
+        return self.prompt + (self.short + self.long) / 2
+
+
+@dataclass(frozen=True)
+class DecodeResult:
+    """A batch size's decode speed. ``step_seconds`` is the median of ``rounds``."""
+
+    batch: int
+    step_seconds: float
+    rounds: tuple[float, ...]
+    tokens_per_second: float
+    bytes_per_step: float
+    mbu: float | None
+
+
+def main(
+    shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}.")] = "llama-3.1-8b",
+    batch: Annotated[list[int], typer.Option(min=1, help="May be repeated.")] = [1, 16, 64, 256],  # noqa: B006
+    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(WEIGHT_BYTES)}.")] = "bfloat16",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    short: Annotated[int, typer.Option(min=1, help="Output tokens of the short answers.")] = 32,
+    long: Annotated[int, typer.Option(min=2, help="Output tokens of the long answers.")] = 160,
+    model: Annotated[Path | None, typer.Option(help="Where the model is written, or was.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the results are written.")] = Path("bench/results/cuda_decode.json"),
+) -> None:
+    """Measure decode steps at each batch size."""
+    if shape not in SHAPES or dtype not in WEIGHT_BYTES or long <= short:
+        raise typer.BadParameter("shape and dtype must be of those in --help, and long above short")
+    sizes, lengths = SHAPES[shape], Lengths(prompt_tokens, short, long)
+    directory = model or Path(tempfile.gettempdir()) / f"pennyweight-random-{shape}"
+    progress = Console(stderr=True)
+    progress.print(f"writing {sizes.parameters / 1e9:.2f} billion random parameters to {directory}", highlight=False)
+    tokenizer = Path(output_of([sys.executable, "-m", "pennyweight.server.cli", "pull", TOKENIZER_OF]).splitlines()[-1])
+    write_model(sizes, directory, tokenizer)
+    bandwidth = device_bandwidth(device)
+    served = Served(directory, dtype, device, max(batch), prompt_tokens + long)
+    results = asyncio.run(measure(served, sizes, lengths, batch, rounds, bandwidth, progress))
+    Console().print(make_table(results, shape, dtype, bandwidth))
+    text = json.dumps(
+        {
+            "command": shlex.join(["python", "-m", "pennyweight.bench.cuda_decode", *sys.argv[1:]]),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": asdict(this_machine()),
+            "device": asdict(bandwidth),
+            "versions": {
+                "pennyweight": served.version(),
+                "torch": version("torch"),
+                "driver": driver_version(),
+            },
+            "shape": {"name": shape, "parameters": sizes.parameters, **asdict(sizes)},
+            "dtype": dtype,
+            "lengths": asdict(lengths),
+            "results": [asdict(one) for one in results],
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text + "\n")
+    print(text)
+
+
+async def measure(
+    served: Served,
+    shape: Shape,
+    lengths: Lengths,
+    batches: Sequence[int],
+    rounds: int,
+    bandwidth: Bandwidth,
+    progress: Console,
+) -> list[DecodeResult]:
+    """Start the server and time every batch size. Raises PeerFailed or BadAnswer where nothing can be measured."""
+    progress.print("starting the server", highlight=False)
+    results = []
+    async with running(served) as server:
+        endpoint = await find_endpoint(server.url)
+        seeds = iter(range(1_000_000))
+        for batch in batches:
+            progress.print(f"batch {batch}", highlight=False)
+            # Once to warm up: graphs are recorded for the sizes at hand.
+            await timed(endpoint, served.model, batch, lengths.prompt, lengths.long, next(seeds))
+            steps = []
+            for _ in range(rounds):
+                few, many = [
+                    await timed(endpoint, served.model, batch, lengths.prompt, output, next(seeds))
+                    for output in (lengths.short, lengths.long)
+                ]
+                steps.append((many - few) / (lengths.long - lengths.short))
+            results.append(summarise(shape, served.dtype, lengths, batch, steps, bandwidth))
+    return results
+
+
+def summarise(
+    shape: Shape, dtype: str, lengths: Lengths, batch: int, steps: Sequence[float], bandwidth: Bandwidth
+) -> DecodeResult:
+    """The result of a batch size from its rounds' seconds for a step."""
+    step = statistics.median(steps)
+    kv_bytes_per_token = shape.kv_bytes_per_token * (2 if dtype == "float32" else 1)
+    read = shape.parameters_per_step * WEIGHT_BYTES[dtype] + batch * lengths.mean_context * kv_bytes_per_token
+    mbu = read / step / bandwidth.peak if bandwidth.peak else None
+    return DecodeResult(batch, step, tuple(steps), batch / step, read, mbu)
+
+
+async def timed(
+    endpoint: Endpoint, model: Path, batch: int, prompt_tokens: int, output_tokens: int, seed: int
+) -> float:
+    """Seconds that so many completions take together. Raises BadAnswer unless each has the length that was asked for."""
+    prompts = make_prompts(model / "tokenizer.json", count=batch, tokens=prompt_tokens, seed=seed)
+    connector = aiohttp.TCPConnector(limit=batch)
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def complete(prompt: list[int]) -> Any:
+            # Not streamed: the time is that of the engine, not of a client that reads thousands of events a second.
+            body = endpoint.body(prompt, output_tokens) | {"stream": False}
+            del body["stream_options"]
+            async with session.post(f"{endpoint.url}/v1/completions", json=body) as response:
+                return await response.json()
+
+        started = time.perf_counter()
+        answers = await asyncio.gather(*map(complete, prompts))
+        seconds = time.perf_counter() - started
+    for answer in answers:
+        if answer.get("usage", {}).get("completion_tokens") != output_tokens:
+            raise BadAnswer(f"not the {output_tokens} tokens that were asked for: {str(answer)[:300]}")
+    return seconds
+
+
+def make_table(results: Sequence[DecodeResult], shape: str, dtype: str, bandwidth: Bandwidth) -> Table:
+    """The results for people."""
+    peak = f"{bandwidth.peak / 1e9:.0f} GB/s by {bandwidth.source}" if bandwidth.peak else bandwidth.source
+    table = Table(title=f"{shape}, {dtype}, on {bandwidth.device} ({peak})")
+    for heading in ("batch", "step, ms", "tokens/s", "GB a step", "MBU"):
+        table.add_column(heading, justify="right")
+    for one in results:
+        share = "-" if one.mbu is None else f"{one.mbu:.0%}"
+        table.add_row(
+            str(one.batch),
+            f"{one.step_seconds * 1000:.2f}",
+            f"{one.tokens_per_second:.0f}",
+            f"{one.bytes_per_step / 1e9:.2f}",
+            share,
+        )
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)
