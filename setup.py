@@ -45,6 +45,8 @@ class BuildKernels(build_ext):
             return
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
+        # An editable install leaves the library beside the sources: none at all is better than one of older sources.
+        (Path(ext.sources[0]).parent / target.name).unlink(missing_ok=True)
         for compiler in compilers():
             command = [*compiler, *FLAGS, *ext.sources, "-o", str(target)]
             print("pennyweight: " + shlex.join(command))

@@ -113,6 +113,18 @@ struct ChunkOfRows {
     }
 };
 
+// Fetches a chunk's groups of keys or values. They lie scattered in memory, and a single query computes for a shorter time than
+// they take to come.
+template <class T>
+inline void fetch_groups(const AttentionShape& s, const int32_t* table, int kv_head, int first, int end, const T* layer) {
+    const int groups = groups_of_chunk(first, end);
+    const size_t bytes = 16 * s.dim_padded * sizeof(T);
+    for (int g = 0; g < groups; ++g) {
+        const char* group = reinterpret_cast<const char*>(layer + s.group_start(table, kv_head, first + g * 16));
+        for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(group + i, _MM_HINT_T0);
+    }
+}
+
 // Attention of one tile of queries with one KV head. out is [tokens][out_stride] of float32.
 template <class T>
 inline void attend_by_vectors(
@@ -141,6 +153,7 @@ inline void attend_by_vectors(
         const ChunkOfRows<T> chunk{s, scratch, groups_of_chunk(first, end)};
         for (int g = 0; g < chunk.count; ++g)
             scratch.groups[g] = layer_keys + s.group_start(table, kv_head, first + g * 16);
+        if (tile.tokens == 1) fetch_groups(s, table, kv_head, first, end, layer_values);
         for_row_groups(rows, [&](auto size, int row) { chunk.template score<size()>(row); });
         for (int row = 0; row < rows; ++row) {
             float* scores = scratch.scores + row * kChunk;

@@ -65,6 +65,13 @@ struct Program {
     StepView step;
 };
 
+// The weights of the product that comes after an operation, or null.
+const Weights* next_weights(const Program& program, const Operation& op) {
+    for (const Operation* later = &op + 1; later < program.operations + program.count; ++later)
+        if (later->kind == Kind::kLinear) return static_cast<const Weights*>(later->weight);
+    return nullptr;
+}
+
 // Float32 values of a row become what a product reads.
 inline void store_activation(Type type, const float* x, int width, void* out, int64_t stride, int row, float* scales) {
     switch (type) {
@@ -160,6 +167,12 @@ void attention(const Program& program, const Operation& op, Team& team) {
         const QueryTile& tile = program.query_tiles[piece / heads];
         const int head = piece % heads;
         const int kv_head = head / shape.head_tiles(), head_tile = head % shape.head_tiles();
+        if (const int then = piece + team.count(); then < pieces) {
+            const QueryTile& next = program.query_tiles[then / heads];
+            const int32_t* table = step.block_tables + next.seq * step.table_stride;
+            if (next.tokens == 1)
+                fetch_groups(shape, table, then % heads / shape.head_tiles(), 0, step.positions[next.token] + 1, keys);
+        }
         if constexpr (by_tiles)
             attend_by_tiles(
                 shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
@@ -174,10 +187,10 @@ void attention(const Program& program, const Operation& op, Team& team) {
 }
 
 template <class T, bool kTiles>
-void linear(const Operation& op, int rows, Team& team) {
+void linear(const Operation& op, const Weights* next, int rows, Team& team) {
     const Product p{
         static_cast<const Weights*>(op.weight), op.in, static_cast<size_t>(op.in_stride), op.scales,
-        static_cast<float*>(op.out), static_cast<size_t>(op.out_stride), op.accumulate != 0};
+        static_cast<float*>(op.out), static_cast<size_t>(op.out_stride), op.accumulate != 0, next};
     product<T, kTiles>(p, rows, team);
 }
 
@@ -210,11 +223,11 @@ void run_operation(const Program& program, const Operation& op, Team& team, floa
             break;
         case Kind::kLinear:
             if (program.type == Type::kFloat32)
-                linear<float, false>(op, rows, team);
+                linear<float, false>(op, next_weights(program, op), rows, team);
             else if (program.type == Type::kBFloat16)
-                linear<bf16, kTiles>(op, rows, team);
+                linear<bf16, kTiles>(op, next_weights(program, op), rows, team);
             else
-                linear<int8_t, kTiles>(op, rows, team);
+                linear<int8_t, kTiles>(op, next_weights(program, op), rows, team);
             break;
     }
 }

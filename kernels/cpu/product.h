@@ -65,34 +65,45 @@ struct Product {
     float* out;               // [rows][out_stride]
     size_t out_stride;
     bool accumulate;          // add to what is there: the residual
+    const Weights* next;      // of the product that comes after this one, or null
 };
 
-// One row's 16 sums become float32 results.
-template <class Sum>
-inline void finish(const Product& p, int row, int channel, const Sum* sums) {
-    const Weights& w = *p.weights;
-    f32x16 value;
-    if constexpr (sizeof(Sum) == 4 && static_cast<Sum>(0.5f) == 0) {
-        const f32x16 scale = _mm512_mul_ps(_mm512_set1_ps(p.token_scales[row]), _mm512_loadu_ps(w.scales + channel));
-        value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(sums)), scale);
-    } else {
-        value = _mm512_loadu_ps(sums);
+// Weights come from memory while others are multiplied: each piece of work fetches what its thread will take up next.
+struct Ahead {
+    const char* from;  // null: nothing
+    size_t bytes;
+
+    // The part that pass `pass` of `passes` over a piece fetches.
+    Ahead part(int pass, int passes) const {
+        const int parts = passes < kMostParts ? passes : kMostParts;
+        if (from == nullptr || pass >= parts) return {nullptr, 0};
+        return {from + bytes / parts * pass, bytes / parts};
     }
+
+    static constexpr int kMostParts = 8;
+};
+
+// One row's 16 results go where they belong.
+inline void finish(const Product& p, int row, int channel, f32x16 value) {
+    const Weights& w = *p.weights;
     if (w.bias != nullptr) value = _mm512_add_ps(value, _mm512_loadu_ps(w.bias + channel));
     float* out = p.out + row * p.out_stride + channel;
     if (p.accumulate) value = _mm512_add_ps(value, _mm512_loadu_ps(out));
     _mm512_storeu_ps(out, value);
 }
 
-// How far ahead of the multiplication weights are fetched, in bytes of a panel: they come from memory, at its full speed only
-// when enough of them are under way.
-constexpr size_t kFetchAhead = 4096;
+// Sums of int8 products get the scales of their token and channels first.
+inline void finish(const Product& p, int row, int channel, __m512i sums) {
+    const f32x16 scale =
+        _mm512_mul_ps(_mm512_set1_ps(p.token_scales[row]), _mm512_loadu_ps(p.weights->scales + channel));
+    finish(p, row, channel, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale));
+}
 
-// Fetches kBytes of a panel, that far ahead of `here`.
-template <int kBytes>
-inline void fetch_ahead(const void* here) {
-    const char* line = static_cast<const char*>(here) + kFetchAhead;
-    for (int i = 0; i < kBytes; i += 64) _mm_prefetch(line + i, _MM_HINT_T0);
+inline void finish(const Product& p, int row, int channel, const float* sums) {
+    finish(p, row, channel, _mm512_loadu_ps(sums));
+}
+inline void finish(const Product& p, int row, int channel, const int32_t* sums) {
+    finish(p, row, channel, _mm512_loadu_si512(sums));
 }
 
 // The AVX-512 way -------------------------------------------------------------------------------------------------
@@ -136,14 +147,16 @@ struct Lanes<int8_t> {
 
 // Rows [row, row + kRows) of kPanels panels. The sums live in registers: nothing may index them by a value of run time.
 template <class T, int kRows, int kPanels, bool kFetch>
-inline void product_rows(const Product& p, int row, int panel) {
+inline void product_rows(const Product& p, int row, int panel, Ahead ahead) {
     using Vector = typename Lanes<T>::Vector;
-    using Sum = typename Traits<T>::Sum;
     constexpr int pair = Traits<T>::kPair;
     const Weights& w = *p.weights;
     const T* a = static_cast<const T*>(p.activations) + row * p.activation_stride;
     const size_t panel_size = static_cast<size_t>(kPanel) * w.k_padded;
     const T* b = static_cast<const T*>(w.panels) + panel * panel_size;
+    // Bytes to fetch in each turn of the loop; a line may be asked for twice.
+    const size_t stride = kFetch ? ahead.bytes * pair / w.k_padded : 0;
+    const char* fetched = ahead.from;
     Vector sums[kPanels][kRows];
 #pragma GCC unroll 16
     for (int i = 0; i < kPanels * kRows; ++i) sums[i / kRows][i % kRows] = Lanes<T>::zero();
@@ -153,7 +166,11 @@ inline void product_rows(const Product& p, int row, int panel) {
         for (int half = 0; half < kPanels; ++half) {
             const T* line = b + half * panel_size + static_cast<size_t>(k) * kPanel;
             right[half] = _mm512_loadu_si512(line);
-            if constexpr (kFetch) fetch_ahead<64>(line);
+        }
+        if constexpr (kFetch) {
+            _mm_prefetch(fetched, _MM_HINT_T1);
+            _mm_prefetch(fetched + 64, _MM_HINT_T1);
+            fetched += stride;
         }
 #pragma GCC unroll 8
         for (int m = 0; m < kRows; ++m)
@@ -161,7 +178,6 @@ inline void product_rows(const Product& p, int row, int panel) {
             for (int half = 0; half < kPanels; ++half)
                 sums[half][m] = Lanes<T>::step(sums[half][m], a + m * p.activation_stride + k, right[half]);
     }
-    alignas(64) Sum result[kPanel];
 #pragma GCC unroll 2
     for (int half = 0; half < kPanels; ++half) {
         const int channel = (panel + half) * kPanel;
@@ -169,11 +185,10 @@ inline void product_rows(const Product& p, int row, int panel) {
         for (int m = 0; m < kRows; ++m) {
             if constexpr (sizeof(T) == 1) {
                 const __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(w.sums + channel), 7);
-                Lanes<T>::store(result, _mm512_sub_epi32(sums[half][m], shift));
+                finish(p, row + m, channel, _mm512_sub_epi32(sums[half][m], shift));
             } else {
-                Lanes<T>::store(result, sums[half][m]);
+                finish(p, row + m, channel, sums[half][m]);
             }
-            finish(p, row + m, channel, result);
         }
     }
 }
@@ -195,14 +210,14 @@ inline void for_row_groups(int rows, Function function) {
     }
 }
 
-// The first rows fetch the panels from memory; later ones find them in the cache.
 template <class T, int kPanels>
-inline void product_vectors(const Product& p, int rows, int panel) {
+inline void product_vectors(const Product& p, int rows, int panel, Ahead ahead) {
     for_row_groups(rows, [&](auto size, int row) {
-        if (row == 0)
-            product_rows<T, size(), kPanels, true>(p, row, panel);
+        const Ahead part = ahead.part(row / 8, (rows + 7) / 8);
+        if (part.from != nullptr)
+            product_rows<T, size(), kPanels, true>(p, row, panel, part);
         else
-            product_rows<T, size(), kPanels, false>(p, row, panel);
+            product_rows<T, size(), kPanels, false>(p, row, panel, part);
     });
 }
 
@@ -219,7 +234,7 @@ inline void product_vectors(const Product& p, int rows, int panel) {
 
 // Rows [row, row + 16 * groups) of one or two panels.
 template <class T, int kGroups, int kPanels>
-inline void product_tiles(const Product& p, int row, int rows, int panel, bool fetch) {
+inline void product_tiles(const Product& p, int row, int rows, int panel, Ahead ahead) {
     using Sum = typename Traits<T>::Sum;
     const Weights& w = *p.weights;
     const size_t stride = p.activation_stride * sizeof(T);
@@ -233,11 +248,13 @@ inline void product_tiles(const Product& p, int row, int rows, int panel, bool f
     if constexpr (kGroups > 1) _tile_zero(2);
     if constexpr (kGroups > 1 && kPanels > 1) _tile_zero(3);
     const size_t row_bytes = w.k_padded * sizeof(T);
+    const size_t fetched_in_turn = ahead.bytes * 64 / row_bytes;
+    const char* fetched = ahead.from;
     for (size_t k = 0; k < row_bytes; k += 64) {
         const size_t tile = k * kPanel;
-        if (fetch) {
-            fetch_ahead<1024>(b0 + tile);
-            if constexpr (kPanels > 1) fetch_ahead<1024>(b1 + tile);
+        if (fetched != nullptr) {
+            for (size_t i = 0; i < fetched_in_turn; i += 64) _mm_prefetch(fetched + i, _MM_HINT_T1);
+            fetched += fetched_in_turn;
         }
         _tile_loadd(4, a0 + k, stride);
         _tile_loadd(6, b0 + tile, 64);
@@ -264,17 +281,32 @@ inline void product_tiles(const Product& p, int row, int rows, int panel, bool f
 }
 
 template <class T, int kPanels>
-inline void product_panels(const Product& p, int rows, int panel) {
+inline void product_panels(const Product& p, int rows, int panel, Ahead ahead) {
+    const int passes = (rows + 31) / 32;
     int row = 0;
-    bool fetch = true;  // later rows find the panels in the cache
-    for (; rows - row > 16; row += 32) {
-        product_tiles<T, 2, kPanels>(p, row, rows - row, panel, fetch);
-        fetch = false;
-    }
-    if (row < rows) product_tiles<T, 1, kPanels>(p, row, rows - row, panel, fetch);
+    for (; rows - row > 16; row += 32) product_tiles<T, 2, kPanels>(p, row, rows - row, panel, ahead.part(row / 32, passes));
+    if (row < rows) product_tiles<T, 1, kPanels>(p, row, rows - row, panel, ahead.part(row / 32, passes));
 }
 
 // Both ------------------------------------------------------------------------------------------------------------
+
+// What the thread that has a piece will probably take up after it: the piece behind those of all threads, or at the end of
+// these weights the beginning of the next.
+template <class T>
+inline Ahead ahead_of(const Product& p, int piece, int pieces, int threads) {
+    const size_t piece_bytes = 2 * kPanel * p.weights->k_padded * sizeof(T);
+    const int then = piece + threads;
+    if (then < pieces) {
+        const size_t all = static_cast<size_t>(p.weights->n_padded) * p.weights->k_padded * sizeof(T);
+        const size_t from = then * piece_bytes;
+        return {static_cast<const char*>(p.weights->panels) + from, all - from < piece_bytes ? all - from : piece_bytes};
+    }
+    if (p.next == nullptr) return {nullptr, 0};
+    const size_t all = static_cast<size_t>(p.next->n_padded) * p.next->k_padded * sizeof(T);
+    const size_t from = (then - pieces) * piece_bytes;
+    if (from + piece_bytes > all) return {nullptr, 0};
+    return {static_cast<const char*>(p.next->panels) + from, piece_bytes};
+}
 
 // Called by every thread of the team; the pieces of work are pairs of panels.
 template <class T, bool kTiles>
@@ -285,16 +317,17 @@ inline void product(const Product& p, int rows, Team& team) {
     for (int piece = team.take(); piece < pieces; piece = team.take()) {
         const int panel = piece * 2;
         const int width = panels - panel > 1 ? 2 : 1;
+        const Ahead ahead = ahead_of<T>(p, piece, pieces, team.count());
         if constexpr (kTiles && sizeof(T) < 4) {
             if (width == 2)
-                product_panels<T, 2>(p, rows, panel);
+                product_panels<T, 2>(p, rows, panel, ahead);
             else
-                product_panels<T, 1>(p, rows, panel);
+                product_panels<T, 1>(p, rows, panel, ahead);
         } else {
             if (width == 2)
-                product_vectors<T, 2>(p, rows, panel);
+                product_vectors<T, 2>(p, rows, panel, ahead);
             else
-                product_vectors<T, 1>(p, rows, panel);
+                product_vectors<T, 1>(p, rows, panel, ahead);
         }
     }
 }
