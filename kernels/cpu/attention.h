@@ -51,19 +51,17 @@ struct QueryTile {
 
 inline int groups_of_chunk(int first, int end) { return ((end - first < kChunk ? end - first : kChunk) + 15) / 16; }
 
-template <class T>
-inline T narrow(float x);
-template <>
-inline float narrow<float>(float x) {
-    return x;
-}
-template <>
-inline bf16 narrow<bf16>(float x) {
-    return to_bf16(x);
-}
-
 inline void store_narrow(f32x16 x, float* out) { _mm512_storeu_ps(out, x); }
 inline void store_narrow(f32x16 x, bf16* out) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), to_bf16(x)); }
+
+// A head in the cache's type, with zeros behind it up to dim_padded (a multiple of 16).
+template <class T>
+inline void narrow_head(const float* head, int dim, int dim_padded, T* out) {
+    for (int d = 0; d < dim_padded; d += 16) {
+        const __mmask16 lanes = d < dim ? first_lanes(dim - d) : 0;
+        store_narrow(_mm512_maskz_loadu_ps(lanes, head + d), out + d);
+    }
+}
 
 inline void norm_head(float* head, const float* weight, int dim, float eps) {
     const float inverse = 1.0f / std::sqrt(sum_of_squares(head, dim) / static_cast<float>(dim) + eps);
@@ -101,11 +99,14 @@ inline void rotate_and_store(
     const int lane = offset % 16;
     const float* key = qkv + s.heads * s.dim;
     const float* value = key + s.kv_heads * s.dim;
+    alignas(64) T narrow_key[kMaxDim], narrow_value[kMaxDim];
     for (int h = 0; h < s.kv_heads; ++h) {
         const size_t base = (static_cast<size_t>(block) * s.kv_heads + h) * s.block_elements();
+        narrow_head(key + h * s.dim, s.dim, s.dim_padded, narrow_key);
+        narrow_head(value + h * s.dim, s.dim, s.dim_padded, narrow_value);
         for (int d = 0; d < s.dim; ++d) {
-            keys[base + Layout::key(offset, d, s.dim_padded)] = narrow<T>(key[h * s.dim + d]);
-            values[base + Layout::value(offset, d, s.dim_padded)] = narrow<T>(value[h * s.dim + d]);
+            keys[base + Layout::key(offset, d, s.dim_padded)] = narrow_key[d];
+            values[base + Layout::value(offset, d, s.dim_padded)] = narrow_value[d];
         }
         // Places behind a sequence's last token are multiplied by zero weights: what another sequence left there, perhaps
         // infinite, must not count. Once is enough, in the step that begins the group.

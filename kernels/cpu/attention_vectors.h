@@ -121,7 +121,7 @@ inline void fetch_groups(const AttentionShape& s, const int32_t* table, int kv_h
     const size_t bytes = 16 * s.dim_padded * sizeof(T);
     for (int g = 0; g < groups; ++g) {
         const char* group = reinterpret_cast<const char*>(layer + s.group_start(table, kv_head, first + g * 16));
-        for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(group + i, _MM_HINT_T0);
+        for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(group + i, _MM_HINT_T1);
     }
 }
 
@@ -140,9 +140,7 @@ inline void attend_by_vectors(
     for (int row = 0; row < rows; ++row) {
         const float* query =
             qkv + (tile.token + row / heads) * qkv_stride + (kv_head * s.group() + first_head + row % heads) * s.dim;
-        T* to = scratch.queries + row * s.dim_padded;
-        for (int d = 0; d < s.dim; ++d) to[d] = narrow<T>(query[d]);
-        for (int d = s.dim; d < s.dim_padded; ++d) to[d] = T{};
+        narrow_head(query, s.dim, s.dim_padded, scratch.queries + row * s.dim_padded);
         largest[row] = -INFINITY;
         totals[row] = _mm512_setzero_ps();
         std::memset(scratch.out + row * kMaxDim, 0, sizeof(float) * s.dim_padded);
@@ -153,7 +151,6 @@ inline void attend_by_vectors(
         const ChunkOfRows<T> chunk{s, scratch, groups_of_chunk(first, end)};
         for (int g = 0; g < chunk.count; ++g)
             scratch.groups[g] = layer_keys + s.group_start(table, kv_head, first + g * 16);
-        if (tile.tokens == 1) fetch_groups(s, table, kv_head, first, end, layer_values);
         for_row_groups(rows, [&](auto size, int row) { chunk.template score<size()>(row); });
         for (int row = 0; row < rows; ++row) {
             float* scores = scratch.scores + row * kChunk;

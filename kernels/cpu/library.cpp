@@ -170,8 +170,11 @@ void attention(const Program& program, const Operation& op, Team& team) {
         if (const int then = piece + team.count(); then < pieces) {
             const QueryTile& next = program.query_tiles[then / heads];
             const int32_t* table = step.block_tables + next.seq * step.table_stride;
-            if (next.tokens == 1)
-                fetch_groups(shape, table, then % heads / shape.head_tiles(), 0, step.positions[next.token] + 1, keys);
+            const int next_head = then % heads / shape.head_tiles(), end = step.positions[next.token] + 1;
+            if (next.tokens == 1) {
+                fetch_groups(shape, table, next_head, 0, end, keys);
+                fetch_groups(shape, table, next_head, 0, end, values);
+            }
         }
         if constexpr (by_tiles)
             attend_by_tiles(
