@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def detokenizer(**options: object) -> Detokenizer:
 
 def pieces_of(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     places = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 def run(detokenizer: Detokenizer, pieces: Sequence[bytes]) -> tuple[str, str | None]:
