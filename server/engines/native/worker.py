@@ -64,6 +64,8 @@ class Connection:
 
 def _load(connection: Connection, path: Path, settings: EngineSettings) -> NativeEngineCore:
     # These bring torch in: only here, so that a bad message or a missing directory is told before.
+    import torch
+
     from .generation_defaults import load_generation_defaults
     from .grammar import GrammarCompiler
     from .model_runner import ModelRunner
@@ -77,7 +79,14 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Nativ
             told = time.monotonic()
             connection.send(Loading(done, total))
 
-    runner = ModelRunner(path, settings, on_progress=on_progress)
+    try:
+        runner = ModelRunner(path, settings, on_progress=on_progress)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        # Starting again would end the same way.
+        raise ModelError(
+            f"the model does not fit into the memory of {settings.device} ({str(error).partition('.')[0]}): free some, give "
+            "the KV cache less with kv_cache_memory, or serve in int8"
+        ) from error
     compiler = GrammarCompiler(
         lambda: load_tokenizer(path).to_json(), runner.vocab_size, load_generation_defaults(path).eos_token_ids
     )
