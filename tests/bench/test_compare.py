@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -24,7 +25,7 @@ def command(tmp_path: Path) -> list[str]:
     server = tmp_path / "llama-server"
     server.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && exec echo "version 7"\n'
-        f'exec {sys.executable} {completion_server.__file__} "$6" 0\n'
+        f'exec {shlex.join([sys.executable, completion_server.__file__])} "$6" 0\n'
     )
     server.chmod(server.stat().st_mode | stat.S_IXUSR)
     compare = [sys.executable, "-m", "pennyweight.bench.compare", "--model", str(tmp_path), "--rounds", "2"]
