@@ -137,8 +137,10 @@ async def live_server(
     serving = Serving(app, settings.http, engines, admission, logger, on_listening=listening.set)
     running = asyncio.create_task(serving.run(listener))
     await listening.wait()
-    async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
-        yield LiveServer(host, port, engine, serving, running, output, client)
-    if not running.done():
-        serving.stop()
-        await running
+    try:
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+            yield LiveServer(host, port, engine, serving, running, output, client)
+    finally:
+        if not running.done():
+            serving.stop()
+            await running
