@@ -86,7 +86,9 @@ class Tokenizer:
         if token is None:
             return b""
         if self._is_byte_level:
-            return b"".join(_BYTE_OF[char] if char in _BYTE_OF else char.encode() for char in token)
+            # All of it or nothing, as the library decodes it.
+            is_spelled = _BYTE_OF.keys() >= set(token)
+            return b"".join(_BYTE_OF[char] for char in token) if is_spelled else token.encode()
         if byte := _BYTE_TOKEN.fullmatch(token):
             return bytes([int(byte[1], 16)])
         return token.replace("\u2581", " ").encode()

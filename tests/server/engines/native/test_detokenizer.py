@@ -78,6 +78,37 @@ def test_nothing_is_held_that_no_stop_string_can_claim(text: str, cuts: list[int
     assert held == "" or any(stop.startswith(held) for stop in stops)
 
 
+@given(
+    st.text("abé", max_size=16),
+    CUTS,
+    st.lists(st.text("abé", min_size=1, max_size=4), min_size=1, max_size=3),
+    st.integers(0, 6),
+    st.booleans(),
+)
+def test_the_text_ends_as_if_it_were_searched_after_every_token(
+    text: str, cuts: list[int], stops: list[str], min_tokens: int, includes: bool
+) -> None:
+    one = detokenizer(stop=stops, min_tokens=min_tokens, include_stop_str_in_output=includes)
+    assert run(one, pieces_of(text.encode(), cuts)) == searched(text.encode(), stops, min_tokens, includes)
+
+
+def searched(data: bytes, stops: list[str], min_tokens: int, includes: bool) -> tuple[str, str | None]:
+    """The plain way: after each token, here a byte, look through all that there is for a stop string just completed."""
+    seen = ""
+    for place in range(len(data)):
+        before, seen = seen, data[: place + 1].decode(errors="ignore")
+        found = [
+            (start, stop)
+            for stop in stops
+            for start in range(len(seen))
+            if seen.startswith(stop, start) and start + len(stop) > len(before)
+        ]
+        if found and place >= min_tokens:
+            start, stop = min(found)
+            return seen[: start + len(stop) if includes else start], stop
+    return data.decode(), None
+
+
 def test_a_stop_string_is_kept_where_asked_for() -> None:
     assert run(detokenizer(stop=["b"], include_stop_str_in_output=True), [b"a", b"bc"]) == ("ab", "b")
 

@@ -88,6 +88,16 @@ def test_special_tokens_are_known_by_id_and_by_name(real: Tokenizer) -> None:
     assert real.decode([token_id], skip_special_tokens=True) == ""
 
 
+def test_a_token_that_is_not_all_spelled_in_bytes_is_text(tmp_path: Path) -> None:
+    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "é世", "世"]
+    inner = Inner(models.BPE({token: place for place, token in enumerate(alphabet)}, []))
+    inner.decoder = decoders.ByteLevel()
+    tokenizer = load(inner, tmp_path)
+    for token_id, text in ((256, "é世"), (257, "世")):
+        assert tokenizer.token_bytes(token_id) == text.encode()
+        assert tokenizer.decode([token_id], skip_special_tokens=False) == text
+
+
 def test_added_tokens_are_spelled_as_they_are_written(tmp_path: Path) -> None:
     names = ["<think>", "<tool call>", "é▁Ġ"]
     added = [AddedToken(name, special=False, normalized=False) for name in names]
