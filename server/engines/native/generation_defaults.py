@@ -69,7 +69,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _token_ids(config: Mapping[str, Any], source: str) -> set[int]:
     given = config.get("eos_token_id")
     ids = given if isinstance(given, list) else [given] if given is not None else []
-    if not all(isinstance(one, int) and one >= 0 for one in ids):
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
         raise ModelError(f"eos_token_id of {source} is {given!r}, where token ids are expected")
     return set(ids)
 

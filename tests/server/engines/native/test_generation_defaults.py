@@ -54,8 +54,13 @@ def test_another_directory_s_defaults_leave_the_ends_the_model_s(tmp_path: Path)
         ("[1]", "no JSON object"),
         ("{", "can't be read"),
         ({"eos_token_id": "two"}, "token ids are expected"),
+        ({"eos_token_id": True}, "token ids are expected"),
+        ({"eos_token_id": [2, -1]}, "token ids are expected"),
         ({"temperature": -1}, "temperature .* must be a number from 0"),
+        ({"temperature": True}, "temperature"),
+        ('{"temperature": NaN}', "temperature"),
         ({"top_p": "most"}, "top_p"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, generation: Any, message: str) -> None:
@@ -66,3 +71,13 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, generation: Any, message
 def test_a_place_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no /nowhere"):
         load_generation_defaults(save(tmp_path, {}), "/nowhere")
+
+
+@pytest.mark.parametrize(("top_k", "taken"), [(-1, 0), (0, 0), (50, 50)])
+def test_top_k_has_two_ways_to_be_off(tmp_path: Path, top_k: int, taken: int) -> None:
+    assert load_generation_defaults(save(tmp_path, {}, {"top_k": top_k})).top_k == taken
+
+
+def test_a_file_of_the_operator_s_is_read_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"temperature": 0}')
+    assert load_generation_defaults(save(tmp_path, {}), str(tmp_path / "mine.json")).temperature == 0
