@@ -7,8 +7,9 @@ trained on; the parser for it is the one that such a model gets (server/api/tool
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pennyweight.server.types import Message, Tool
 
@@ -22,7 +23,7 @@ _INTRODUCTION = (
 
 def tell_of_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
     """The same conversation with its tools, calls and their results written out as text."""
-    told = [_as_text(message) for message in messages]
+    told = list(_as_texts(messages))
     if not tools:
         return told
     text = _INTRODUCTION.format(tools="\n".join(map(_signature, tools)))
@@ -37,9 +38,20 @@ def _signature(tool: Tool) -> str:
     return json.dumps({"type": "function", "function": function}, ensure_ascii=False)
 
 
+def _as_texts(messages: Sequence[Message]) -> Iterator[Message]:
+    """Results that follow each other become one turn of the user's: many templates refuse two in a row."""
+    for of_tools, group in itertools.groupby(messages, key=lambda message: message.role == "tool"):
+        if of_tools:
+            yield Message(role="user", content="\n".join(map(_result, group)))
+        else:
+            yield from map(_as_text, group)
+
+
+def _result(message: Message) -> str:
+    return f"<tool_response>\n{message.content or ''}\n</tool_response>"
+
+
 def _as_text(message: Message) -> Message:
-    if message.role == "tool":
-        return Message(role="user", content=f"<tool_response>\n{message.content or ''}\n</tool_response>")
     if not message.tool_calls:
         return message
     calls = [
