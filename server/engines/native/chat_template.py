@@ -23,8 +23,19 @@ from .tokenizer import Tokenizer
 from .tool_prompt import tell_of_tools
 
 TEMPLATE_FILE = "chat_template.jinja"
+TOOL_TEMPLATE_FILE = "additional_chat_templates/tool_use.jinja"
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 MAX_MESSAGE = 300
+# What running a template may raise: it is a program of somebody else's.
+_FAILURES = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
 
 
 class ChatTemplate:
@@ -72,7 +83,7 @@ class ChatTemplate:
                     "continue_final_message": prompt.continue_final_message,
                 }
             )
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        except _FAILURES as error:
             raise _refusal(f"the model's chat template can't take these messages: {error}") from error
         if not cut:
             return text
@@ -118,20 +129,17 @@ def load_chat_template(path: Path, override: str | None) -> ChatTemplate | None:
     special_tokens = {name: token for name in SPECIAL_TOKENS if (token := _token(config.get(name))) is not None}
     if override is not None:
         return ChatTemplate(_given(override), special_tokens)
-    file = path / TEMPLATE_FILE
+    file, tool_file = path / TEMPLATE_FILE, path / TOOL_TEMPLATE_FILE
     if file.is_file():
-        return ChatTemplate(file.read_text(encoding="utf-8"), special_tokens)
+        return ChatTemplate(_text(file), special_tokens, _text(tool_file) if tool_file.is_file() else None)
     # Older checkpoints have it in a file of its own or in the tokenizer's configuration; some have several by name.
     found = _read(path / "chat_template.json").get("chat_template") or config.get("chat_template")
-    if isinstance(found, list):
-        found = {one["name"]: one["template"] for one in found}
-    if isinstance(found, dict):
-        if "default" not in found:
-            raise ModelError(
-                f"{path} has chat templates {', '.join(found)} and no default: name one by --chat-template"
-            )
-        return ChatTemplate(found["default"], special_tokens, found.get("tool_use"))
-    return ChatTemplate(found, special_tokens) if found else None
+    if not found:
+        return None
+    named = _named(found, path)
+    if "default" not in named:
+        raise ModelError(f"{path} has chat templates {', '.join(named)} and no default: name one by --chat-template")
+    return ChatTemplate(named["default"], special_tokens, named.get("tool_use"))
 
 
 def detect_tool_format(source: str, tokenizer: Tokenizer) -> str:
@@ -146,10 +154,27 @@ def detect_tool_format(source: str, tokenizer: Tokenizer) -> str:
 def _given(override: str) -> str:
     if "{%" in override or "{{" in override:
         return override
+    return _text(Path(override).expanduser())
+
+
+def _text(file: Path) -> str:
     try:
-        return Path(override).expanduser().read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"the chat template {override} can't be read: {error}") from error
+        raise ModelError(f"the chat template {file} can't be read: {error}") from error
+
+
+def _named(found: object, path: Path) -> dict[str, str]:
+    """Templates by name, from a single one, a list of {"name", "template"} or an object."""
+    try:
+        named = {one["name"]: one["template"] for one in found} if isinstance(found, list) else found
+    except (TypeError, KeyError):
+        named = None
+    if isinstance(named, str):
+        named = {"default": named}
+    if not isinstance(named, dict) or not all(isinstance(one, str) for pair in named.items() for one in pair):
+        raise ModelError(f"chat_template of {path} is neither a template nor templates by name")
+    return named
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -170,10 +195,12 @@ def _token(value: object) -> str | None:
 
 
 def _arguments(text: str) -> Any:
-    """Templates write arguments as JSON themselves; what is no JSON object stays the text that it is."""
+    """Templates write arguments as JSON themselves; what is no JSON object, or none as UTF-8, stays the text that it is."""
     try:
         parsed = json.loads(text)
-    except ValueError:
+        # A text of its own, it has passed no check of the request's: not its depth, infinities or halves of characters.
+        json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         return text
     return parsed if isinstance(parsed, dict) else text
 

@@ -99,6 +99,33 @@ def test_the_last_message_is_continued_where_it_ends(rich: ChatTemplate, content
     assert rich.render(prompt(USER, last, **options)) == f"<s><user>Hi<assistant>{content}"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"a": "\\ud800"}',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": ' + "9" * 5000 + "}",
+        "[1]",
+    ],
+    ids=["arrays", "objects", "half a character", "no number", "infinity", "digits", "no object"],
+)
+def test_arguments_that_are_no_good_json_stay_the_text_that_they_are(rich: ChatTemplate, arguments: str) -> None:
+    """A model may have written them, and the next request brings them back."""
+    call = ToolCall(id="call_1", name="look", arguments=arguments)
+    text = rich.render(prompt(USER, Message(role="assistant", content=None, tool_calls=(call,))))
+    assert json.dumps(arguments) in text
+    assert text.encode().decode() == text
+
+
+def test_a_template_that_recurses_without_end_is_no_crash() -> None:
+    endless = ChatTemplate("{% macro again(x) %}{{ again(x) }}{% endmacro %}{{ again(1) }}", {})
+    with pytest.raises(InvalidRequest):
+        endless.render(prompt(USER))
+
+
 def test_a_refusal_of_the_template_is_the_request_s_fault(rich: ChatTemplate) -> None:
     with pytest.raises(InvalidRequest, match="a result without a call") as refused:
         rich.render(prompt(RESULT))
@@ -173,3 +200,23 @@ class TestPlaces:
         assert self.rendered(tmp_path, "{{ 1 + 1 }}") == "2"
         with pytest.raises(ModelError, match="can't be read"):
             load_chat_template(tmp_path, str(tmp_path / "none.jinja"))
+
+    def test_the_one_for_tools_in_the_folder_of_newer_checkpoints(self, tmp_path: Path) -> None:
+        self.save(tmp_path, chat_template__jinja="plain")
+        (tmp_path / "additional_chat_templates").mkdir()
+        (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools | length }} tools")
+        assert self.rendered(tmp_path) == "plain"
+        assert self.rendered(tmp_path, tools=(LOOK,)) == "1 tools"
+
+    @pytest.mark.parametrize(
+        "found", [7, ["x"], [{"name": "default"}], {"default": 7}, {"default": "a", "tool_use": 7}]
+    )
+    def test_what_is_no_template_is_refused(self, tmp_path: Path, found: Any) -> None:
+        self.save(tmp_path, tokenizer_config__json={"chat_template": found})
+        with pytest.raises(ModelError, match="chat_template"):
+            load_chat_template(tmp_path, None)
+
+    def test_a_file_that_is_no_text_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
+        with pytest.raises(ModelError, match="can't be read"):
+            load_chat_template(tmp_path, None)
