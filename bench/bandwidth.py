@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Peak memory bandwidth in bytes/s from NVIDIA's data sheets, as of November 2026. The first name that is in what
+# Peak memory bandwidth in bytes/s as NVIDIA states it. H100 (SXM), H200, B200, both A100 of SXM, L40S and L4 were looked up in
+# November 2026; the others were not: look yours up before you quote a share of it. The first name that is in what
 # nvidia-smi says counts, so variants come before the plain name.
 PEAKS = (
     ("H100 PCIe", 2.0e12),

@@ -105,9 +105,10 @@ def chat_prompt(
         raise InvalidRequest(
             "'continue_final_message' needs 'add_generation_prompt' to be false.", param="continue_final_message"
         )
-    if continued and (messages[-1].role != "assistant" or not messages[-1].content):
+    last = messages[-1]
+    if continued and (last.role != "assistant" or not last.content or last.tool_calls):
         raise InvalidRequest(
-            "'continue_final_message' needs the last message to be the assistant's, with some content.",
+            "'continue_final_message' needs the last message to be the assistant's, with content and no tool calls.",
             param="continue_final_message",
         )
     allowed = capabilities.template_kwargs - _NOT_TEMPLATE_KWARGS

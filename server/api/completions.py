@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from pennyweight.server.engines.base import Engine
-from pennyweight.server.errors import ContextLengthExceeded, EngineFailed
-from pennyweight.server.types import Delta, Event, Finished, Request, Started, Usage
+from pennyweight.server.errors import EngineFailed
+from pennyweight.server.types import Delta, Finished, Request, Started, Usage
 
 from .completion_answer import CompletionCollector, CompletionShape, CompletionStream, Echo
 from .completion_request import CompletionRequest, to_requests
@@ -43,7 +43,7 @@ async def _collect(
 ) -> dict[str, object]:
     collector: CompletionCollector | None = None
     usages: list[Usage] = []
-    async with aclosing(_events(engine, requests, observer)) as events:
+    async with aclosing(merged(engine, requests, observer)) as events:
         async for place, event in events:
             match event:
                 case Started():
@@ -67,7 +67,7 @@ async def _stream(
     starting = len(requests)
     openings = [b""] * len(requests)
     usages: list[Usage] = []
-    async with aclosing(_events(engine, requests, observer)) as events:
+    async with aclosing(merged(engine, requests, observer)) as events:
         async for place, event in events:
             match event:
                 case Delta() if stream:
@@ -86,17 +86,6 @@ async def _stream(
     if stream is None or len(usages) < len(requests):
         raise EngineFailed("The engine's answer ended before it was whole.")
     yield stream.closing(usages)
-
-
-async def _events(engine: Engine, requests: Sequence[Request], observer: Observer) -> AsyncGenerator[tuple[int, Event]]:
-    try:
-        async with aclosing(merged(engine, requests, observer)) as events:
-            async for item in events:
-                yield item
-    except ContextLengthExceeded as error:
-        # An engine speaks of messages; there are none here.
-        param = "prompt" if error.param == "messages" else error.param
-        raise ContextLengthExceeded(error.message.replace("the messages", "the prompt"), param=param) from None
 
 
 async def _echo(engine: Engine, started: Started, shape: CompletionShape) -> Echo:

@@ -29,7 +29,7 @@ class _Conversation:
         system = [{"role": "system", "content": self.system}] if self.system else []
         text, whole = "", False
         try:
-            with closing(self.client.answer([*system, *self.turns, asked], **self.parameters)) as pieces:  # type: ignore[type-var]
+            with closing(self.client.answer([*system, *self.turns, asked], **self.parameters)) as pieces:
                 for piece in pieces:
                     text += piece
                     print(piece, end="", flush=True)

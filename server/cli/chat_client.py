@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -65,7 +65,7 @@ class ChatClient:
         with self._open("/v1/models", None) as answer:
             return [one["id"] for one in json.load(answer)["data"]]
 
-    def answer(self, messages: list[dict[str, str]], **parameters: Any) -> Iterator[str]:
+    def answer(self, messages: list[dict[str, str]], **parameters: Any) -> Generator[str, None, None]:
         """The text of the answer as it comes. Raises ChatError. Closing it ends the request."""
         body = {"messages": messages, "stream": True, "stream_options": {"include_usage": True}} | parameters
         self.speed = None

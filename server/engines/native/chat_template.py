@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import secrets
@@ -15,12 +16,13 @@ import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pennyweight.server.errors import InvalidRequest, ModelError
-from pennyweight.server.types import ChatPrompt, Message, Tool
+from pennyweight.server.types import ChatPrompt, Message
 
 from .gguf import tokenizer_config_of
 from .gguf_file import GGUFFile
+from .model_json import read_json_if_there
 from .tokenizer import Tokenizer
-from .tool_prompt import tell_of_tools
+from .tool_prompt import tell_of_tools, tool_object
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOOL_TEMPLATE_FILE = "additional_chat_templates/tool_use.jinja"
@@ -67,7 +69,7 @@ class ChatTemplate:
             # The template writes something after the last message: what it is shows by a mark that nobody can foresee.
             cut = secrets.token_hex(16)
             last = messages[-1]
-            messages[-1] = Message(role=last.role, content=(last.content or "") + cut, name=last.name)
+            messages[-1] = dataclasses.replace(last, content=(last.content or "") + cut)
         tools = prompt.tools
         if not self._knows_tools:
             messages, tools = tell_of_tools(messages, tools), ()
@@ -112,20 +114,16 @@ class ChatTemplate:
         return found
 
 
-def tool_object(tool: Tool) -> dict[str, Any]:
-    """A tool in OpenAI's shape, which is what templates show the model."""
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    return {"type": "function", "function": function | {"parameters": dict(tool.parameters)}}
-
-
 def load_chat_template(path: Path, override: str | None) -> ChatTemplate | None:
     """The template of the model in a directory in Hugging Face format or a .gguf file; None where it has none.
 
     ``override`` is a template to use instead: a file, or the template itself. Raises ModelError.
     """
-    config = tokenizer_config_of(GGUFFile(path)) if path.suffix == ".gguf" else _read(path / "tokenizer_config.json")
+    config = (
+        tokenizer_config_of(GGUFFile(path))
+        if path.suffix == ".gguf"
+        else read_json_if_there(path / "tokenizer_config.json")
+    )
     special_tokens = {name: token for name in SPECIAL_TOKENS if (token := _token(config.get(name))) is not None}
     if override is not None:
         return ChatTemplate(_given(override), special_tokens)
@@ -133,7 +131,7 @@ def load_chat_template(path: Path, override: str | None) -> ChatTemplate | None:
     if file.is_file():
         return ChatTemplate(_text(file), special_tokens, _text(tool_file) if tool_file.is_file() else None)
     # Older checkpoints have it in a file of its own or in the tokenizer's configuration; some have several by name.
-    found = _read(path / "chat_template.json").get("chat_template") or config.get("chat_template")
+    found = read_json_if_there(path / "chat_template.json").get("chat_template") or config.get("chat_template")
     if not found:
         return None
     named = _named(found, path)
@@ -175,18 +173,6 @@ def _named(found: object, path: Path) -> dict[str, str]:
     if not isinstance(named, dict) or not all(isinstance(one, str) for pair in named.items() for one in pair):
         raise ModelError(f"chat_template of {path} is neither a template nor templates by name")
     return named
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        read = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} can't be read: {error}") from error
-    if not isinstance(read, dict):
-        raise ModelError(f"{file} is no JSON object")
-    return read
 
 
 def _token(value: object) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pennyweight.server.errors import ModelError
 
 from .gguf import generation_config_of
 from .gguf_file import GGUFFile
+from .model_json import read_json_if_there
 
 GENERATION_FILE = "generation_config.json"
 # Values of the setting generation_config; anything else is a directory or file to read instead. "vllm" is vLLM's name.
@@ -41,8 +41,8 @@ def load_generation_defaults(path: Path, source: str = FROM_MODEL) -> Generation
         own = generation_config_of(GGUFFile(path))
         ends = _token_ids(own, str(path))
     else:
-        own = _read(path / GENERATION_FILE)
-        ends = _token_ids(own, GENERATION_FILE) | _token_ids(_read(path / "config.json"), "config.json")
+        own = read_json_if_there(path / GENERATION_FILE)
+        ends = _token_ids(own, GENERATION_FILE) | _token_ids(read_json_if_there(path / "config.json"), "config.json")
     if source in NEUTRAL:
         return GenerationDefaults(eos_token_ids=tuple(sorted(ends)))
     if source == FROM_MODEL:
@@ -51,19 +51,7 @@ def load_generation_defaults(path: Path, source: str = FROM_MODEL) -> Generation
     file = chosen / GENERATION_FILE if chosen.is_dir() else chosen
     if not file.is_file():
         raise ModelError(f"generation_config is {source!r}: there is no {file} (or say auto or neutral)")
-    return _defaults(_read(file), ends, str(file))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        read = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} can't be read: {error}") from error
-    if not isinstance(read, dict):
-        raise ModelError(f"{file} is no JSON object")
-    return read
+    return _defaults(read_json_if_there(file), ends, str(file))
 
 
 def _token_ids(config: Mapping[str, Any], source: str) -> set[int]:

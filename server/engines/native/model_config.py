@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from pennyweight.server.errors import ModelError
 
 from .gguf import gguf_config
+from .model_json import read_json_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,13 +90,7 @@ def load_model_config(path: Path) -> ModelConfig:
     """
     if path.suffix == ".gguf":
         return parse_model_config(gguf_config(path), str(path))
-    try:
-        raw = json.loads((path / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path / 'config.json'} can't be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise ModelError(f"{path / 'config.json'} is no JSON object")
-    return parse_model_config(raw, str(path))
+    return parse_model_config(read_json_object(path / "config.json"), str(path))
 
 
 def parse_model_config(raw: Mapping[str, Any], source: str) -> ModelConfig:

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pennyweight.server.types import Message, Tool
 
@@ -33,9 +34,16 @@ def tell_of_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Me
     return [Message(role="system", content=text), *told]
 
 
+def tool_object(tool: Tool) -> dict[str, Any]:
+    """A tool in OpenAI's shape, which is what templates show the model."""
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    return {"type": "function", "function": function | {"parameters": dict(tool.parameters)}}
+
+
 def _signature(tool: Tool) -> str:
-    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
-    return json.dumps({"type": "function", "function": function}, ensure_ascii=False)
+    return json.dumps(tool_object(tool), ensure_ascii=False)
 
 
 def _as_texts(messages: Sequence[Message]) -> Iterator[Message]:

@@ -264,6 +264,20 @@ async def test_unprintable_names_do_not_get_into_the_header() -> None:
         ({"chat_template_kwargs": {"temperature": 1}}, "chat_template_kwargs"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"continue_final_message": True}, "continue_final_message"),
+        (
+            {
+                "continue_final_message": True,
+                "messages": [
+                    USER,
+                    {
+                        "role": "assistant",
+                        "content": "So",
+                        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                    },
+                ],
+            },
+            "continue_final_message",
+        ),
         ({"continue_final_message": True, "add_generation_prompt": True}, "continue_final_message"),
     ],
 )

@@ -138,7 +138,7 @@ async def test_special_tokens_are_left_out_where_asked() -> None:
 async def test_one_prompts_error_ends_the_others(stream: bool) -> None:
     def refusal(request: Request) -> PennyweightError | None:
         is_bad = isinstance(request.prompt, TextPrompt) and request.prompt.text == "bad"
-        return ContextLengthExceeded("You have 9 in the messages.", param="messages") if is_bad else None
+        return ContextLengthExceeded("You have 9 in the prompt.", param="prompt") if is_bad else None
 
     engine = ScriptedEngine(refusal=refusal)
     reply = await complete(engine, prompt=["good", "bad", "good"], stream=stream, echo=True)

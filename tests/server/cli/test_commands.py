@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -48,13 +47,11 @@ async def server() -> AsyncIterator[LiveServer]:
         yield running
 
 
-async def test_help_teaches_every_command_and_starts_fast() -> None:
-    started = time.monotonic()
+async def test_help_teaches_every_command() -> None:
     shown = await pennyweight("--help")
     assert shown.code == 0
     assert all(command in shown.out for command in COMMANDS)
     assert "pennyweight serve" in shown.out
-    assert time.monotonic() - started < 10  # far above what it takes; torch alone would take longer on a slow machine
 
 
 @pytest.mark.parametrize("command", ["serve", "explain-config"])

@@ -186,7 +186,7 @@ async def test_extra_parameters_reach_the_engine(client: openai.AsyncOpenAI, mod
     assert answer.usage.completion_tokens == 30
 
 
-async def test_the_end_can_be_forbidden_and_the_prompt_continued(client: openai.AsyncOpenAI, model: str) -> None:
+async def test_the_last_message_can_be_continued(client: openai.AsyncOpenAI, model: str) -> None:
     answer = await client.chat.completions.create(
         model=model,
         messages=[*PARIS, {"role": "assistant", "content": "The capital of France is"}],
