@@ -58,7 +58,7 @@ class TorchBackend:
     def describe(self) -> dict[str, str]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         graphs = str(self._record is not None)
-        return {"kernels": "torch", "torch": torch.__version__, "device": name, "graphs": graphs}
+        return {"kernels": "torch", "torch": str(torch.__version__), "device": name, "graphs": graphs}
 
     def _graph_for(self, step: Step) -> _DecodeGraph | None:
         """The graph for the next powers of two of a decode step's sequences and context; None for other steps."""

@@ -125,15 +125,28 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(
-    *, ready: bool = True, stop: signal.Signals = signal.SIGTERM, **overrides: Mapping[str, Any]
+    *,
+    ready: bool = True,
+    stop: signal.Signals = signal.SIGTERM,
+    environment: Mapping[str, str] | None = None,
+    **overrides: Mapping[str, Any],
 ) -> AsyncIterator[ServerProcess]:
-    """Run a server until the end of the block; ``overrides`` are the sections of the settings (``engine={...}``)."""
+    """Run a server until the end of the block.
+
+    ``overrides`` are the sections of the settings (``engine={...}``); ``environment`` is added to this process's own.
+    """
     http = {"host": "127.0.0.1", "port": 0, "grace_period": 5.0} | dict(overrides.pop("http", {}))
     engine = {"model": MODEL, "kv_cache_memory": 256 << 20} | dict(overrides.pop("engine", {}))
     settings = json.dumps({"http": http, "engine": engine, **overrides})
     server = ServerProcess(
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _PROGRAM, settings, stderr=asyncio.subprocess.PIPE, limit=1 << 20
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            settings,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+            env={**os.environ, **(environment or {})},
         )
     )
     reading = asyncio.create_task(server.read_log())

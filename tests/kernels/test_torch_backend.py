@@ -134,6 +134,11 @@ def test_a_recorded_step_reads_nothing_back_and_stays_on_its_device(name: str, p
         backend.ops.begin(Step(**moved, max_context=step.max_context))  # type: ignore[attr-defined]
 
 
+def test_its_description_can_be_sent_to_another_process() -> None:
+    # torch.__version__ is a string of PyTorch's own type, which messages don't take.
+    assert {type(value) for value in backend_of(PLAIN).describe().values()} == {str}
+
+
 @pytest.mark.parametrize("precision", list(Precision))
 def test_what_is_not_finite_spoils_its_own_rows_alone(precision: Precision) -> None:
     decoder, spoilt = TinyDecoder(), TinyDecoder()
