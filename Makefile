@@ -83,7 +83,7 @@ define install_package
 	@echo "make: installing pennyweight$(1) and compiling its CPU kernels"
 	@$(BIN)/python -m pip install --disable-pip-version-check -c .venv/constraints.txt -e ".$(1)" > .venv/install.log 2>&1 \
 	|| { cat .venv/install.log; echo "make: the installation failed; see above"; exit 1; }
-	@$(BIN)/python -c 'from pennyweight.kernels.cpu.library import library_path; import sys; sys.exit(library_path() is None)' \
+	@$(BIN)/python -c 'from pennyweight.kernels.cpu.library import library_path; import sys; sys.exit(library_path("avx2") is None)' \
 	|| echo "make: the CPU kernels were not built (is there a C++ compiler?): PyTorch's will be used, slower on a CPU"
 	@touch $@
 endef

@@ -18,14 +18,17 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# What AVX-512 and AMX kernels need; the library is loaded only on CPUs that have them (kernels/cpu/library.py).
-ISA_FLAGS = [
-    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-mbmi2"),
-    *("-mamx-tile", "-mamx-int8", "-mamx-bf16"),
-]
+# The same sources for two instruction sets; which library is loaded the CPU decides (kernels/cpu/library.py).
+ISA_FLAGS = {
+    "avx2": ["-mavx2", "-mfma", "-mbmi2"],
+    "avx512": [
+        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-mbmi2"),
+        *("-mamx-tile", "-mamx-int8", "-mamx-bf16"),
+    ],
+}
 # GCC 12 warns about its own intrinsics' deliberately undefined operands.
 WARNINGS = ["-Wall", "-Wextra", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
-FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", *WARNINGS, *ISA_FLAGS]
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", *WARNINGS]
 
 
 def compilers() -> list[list[str]]:
@@ -48,7 +51,7 @@ class BuildKernels(build_ext):
         # An editable install leaves the library beside the sources: none at all is better than one of older sources.
         (Path(ext.sources[0]).parent / target.name).unlink(missing_ok=True)
         for compiler in compilers():
-            command = [*compiler, *FLAGS, *ext.sources, "-o", str(target)]
+            command = [*compiler, *FLAGS, *ISA_FLAGS[ext.name.rpartition("._")[2]], *ext.sources, "-o", str(target)]
             print("pennyweight: " + shlex.join(command))
             try:
                 subprocess.run(command, check=True, timeout=600)
@@ -64,10 +67,13 @@ class BuildKernels(build_ext):
         return [path for path in super().get_outputs() if Path(path).exists()]
 
 
-kernels = Extension(
-    "pennyweight.kernels.cpu._library",
-    sources=["kernels/cpu/library.cpp"],
-    depends=[str(path) for path in Path("kernels/cpu").glob("*.h")],
-    optional=True,
-)
-setup(ext_modules=[kernels], cmdclass={"build_ext": BuildKernels})
+kernels = [
+    Extension(
+        f"pennyweight.kernels.cpu._{isa}",
+        sources=["kernels/cpu/library.cpp"],
+        depends=[str(path) for path in Path("kernels/cpu").glob("*.h")],
+        optional=True,
+    )
+    for isa in ISA_FLAGS
+]
+setup(ext_modules=kernels, cmdclass={"build_ext": BuildKernels})

@@ -51,15 +51,11 @@ struct QueryTile {
 
 inline int groups_of_chunk(int first, int end) { return ((end - first < kChunk ? end - first : kChunk) + 15) / 16; }
 
-inline void store_narrow(f32x16 x, float* out) { _mm512_storeu_ps(out, x); }
-inline void store_narrow(f32x16 x, bf16* out) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), to_bf16(x)); }
-
-// A head in the cache's type, with zeros behind it up to dim_padded (a multiple of 16).
+// A head in another type, with zeros behind it up to dim_padded (a multiple of 16).
 template <class T>
 inline void narrow_head(const float* head, int dim, int dim_padded, T* out) {
     for (int d = 0; d < dim_padded; d += 16) {
-        const __mmask16 lanes = d < dim ? first_lanes(dim - d) : 0;
-        store_narrow(_mm512_maskz_loadu_ps(lanes, head + d), out + d);
+        store(out + d, d < dim ? load(head + d, first_lanes(dim - d)) : zeros());
     }
 }
 
@@ -71,11 +67,11 @@ inline void norm_head(float* head, const float* weight, int dim, float eps) {
 inline void rotate_head(float* head, const float* cos, const float* sin, int dim) {
     const int half = dim / 2;
     for (int d = 0; d < half; d += 16) {
-        const __mmask16 lanes = first_lanes(half - d);
-        const f32x16 c = _mm512_maskz_loadu_ps(lanes, cos + d), s = _mm512_maskz_loadu_ps(lanes, sin + d);
-        const f32x16 a = _mm512_maskz_loadu_ps(lanes, head + d), b = _mm512_maskz_loadu_ps(lanes, head + half + d);
-        _mm512_mask_storeu_ps(head + d, lanes, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
-        _mm512_mask_storeu_ps(head + half + d, lanes, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s)));
+        const Lanes16 lanes = first_lanes(half - d);
+        const f32x16 c = load(cos + d, lanes), s = load(sin + d, lanes);
+        const f32x16 a = load(head + d, lanes), b = load(head + half + d, lanes);
+        store(head + d, multiply_subtract(a, c, b * s), lanes);
+        store(head + half + d, multiply_add(b, c, a * s), lanes);
     }
 }
 

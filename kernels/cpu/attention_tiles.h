@@ -159,4 +159,12 @@ inline void attend_by_tiles(
         }
 }
 
+// Attention in bfloat16, by tiles.
+struct TileAttention {
+    using Layout = TileLayout;
+    using Scratch = TileScratch;
+    static void begin() { configure_tiles_for_attention(); }
+    static constexpr auto attend = attend_by_tiles;
+};
+
 }  // namespace pw

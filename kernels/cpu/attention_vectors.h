@@ -1,4 +1,4 @@
-// Paged attention by AVX-512, in bfloat16 and float32.
+// Paged attention by vectors, in bfloat16 and float32.
 //
 // Keys lie side by side in the lanes of a vector for the scores, dims for the sums of values, so that a single query costs a
 // sixteenth of what sixteen do. Both are the right-hand side of a product as in product.h, 16 tokens a group:
@@ -11,7 +11,7 @@ namespace pw {
 
 template <class T>
 struct VectorLayout {
-    static constexpr int kPair = Traits<T>::kPair;
+    static constexpr int kPair = Lanes<T>::kPair;
     static size_t key(int token, int dim, int dim_padded) {
         return static_cast<size_t>(token / 16) * 16 * dim_padded + (dim / kPair * 16 + token % 16) * kPair + dim % kPair;
     }
@@ -23,67 +23,78 @@ struct VectorLayout {
 // One thread's working memory: a row for each query of a tile.
 template <class T>
 struct alignas(64) VectorScratch {
-    T queries[kLanes * kMaxDim];
+    using Activation = typename Lanes<T>::Activation;
+    Activation queries[kLanes * kMaxDim];
     float scores[kLanes * kChunk];
-    T weights[kLanes * kChunk];
+    Activation weights[kLanes * kChunk];
     float out[kLanes * kMaxDim];
     const T* groups[kChunk / 16];
 };
 
+// How many products of kRows rows go side by side: as many as there are registers for, to hide their latency.
+template <int kRows>
+constexpr int side_by_side() {
+    constexpr int fit = kMostSums / kRows;
+    return fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+}
+
 // Scores of kRows queries with kGroups groups of keys, [row][kChunk].
 template <class T, int kRows, int kGroups>
-inline void score_rows(const T* queries, int dim_padded, const T* const* groups, float* scores) {
-    using Vector = typename Lanes<T>::Vector;
-    constexpr int pair = Traits<T>::kPair;
-    Vector sums[kGroups][kRows];
+inline void score_rows(const typename Lanes<T>::Activation* queries, int dim_padded, const T* const* groups, float* scores) {
+    using L = Lanes<T>;
+    typename L::Sums sums[kGroups][kRows];
 #pragma GCC unroll 16
-    for (int i = 0; i < kGroups * kRows; ++i) sums[i / kRows][i % kRows] = Lanes<T>::zero();
-    for (int d = 0; d < dim_padded; d += pair) {
-        __m512i right[kGroups];
+    for (int i = 0; i < kGroups * kRows; ++i) sums[i / kRows][i % kRows] = L::zero();
+    for (int d = 0; d < dim_padded; d += L::kPair)
+#pragma GCC unroll 2
+        for (int part = 0; part < L::kParts; ++part) {
 #pragma GCC unroll 4
-        for (int g = 0; g < kGroups; ++g) right[g] = _mm512_loadu_si512(groups[g] + static_cast<size_t>(d) * 16);
+            for (int g = 0; g < kGroups; ++g) {
+                const auto right = L::right(groups[g] + static_cast<size_t>(d) * 16, part);
 #pragma GCC unroll 8
-        for (int m = 0; m < kRows; ++m)
-#pragma GCC unroll 4
-            for (int g = 0; g < kGroups; ++g) sums[g][m] = Lanes<T>::step(sums[g][m], queries + m * dim_padded + d, right[g]);
-    }
+                for (int m = 0; m < kRows; ++m)
+                    sums[g][m] = L::step(sums[g][m], queries + m * dim_padded + d + part, right);
+            }
+        }
 #pragma GCC unroll 8
     for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
-        for (int g = 0; g < kGroups; ++g) Lanes<T>::store(scores + m * kChunk + g * 16, sums[g][m]);
+        for (int g = 0; g < kGroups; ++g) store(scores + m * kChunk + g * 16, sums[g][m]);
 }
 
 // The weighted sums of 16 * kWidth dims of all groups' values, for kRows queries; added to what is in `out` times `shrink`.
 template <class T, int kRows, int kWidth>
 inline void sum_rows(
-    const T* weights, int dim, int dim_padded, const T* const* groups, int count, const float* shrink, float* out) {
-    using Vector = typename Lanes<T>::Vector;
-    constexpr int pair = Traits<T>::kPair;
-    Vector sums[kWidth][kRows];
+    const typename Lanes<T>::Activation* weights, int dim, int dim_padded, const T* const* groups, int count,
+    const float* shrink, float* out) {
+    using L = Lanes<T>;
+    typename L::Sums sums[kWidth][kRows];
 #pragma GCC unroll 16
-    for (int i = 0; i < kWidth * kRows; ++i) sums[i / kRows][i % kRows] = Lanes<T>::zero();
+    for (int i = 0; i < kWidth * kRows; ++i) sums[i / kRows][i % kRows] = L::zero();
     for (int g = 0; g < count; ++g)
-        for (int token = 0; token < 16; token += pair) {
-            const T* line = groups[g] + static_cast<size_t>(token) * dim_padded + dim * pair;
-            __m512i right[kWidth];
+        for (int token = 0; token < 16; token += L::kPair) {
+            const T* line = groups[g] + static_cast<size_t>(token) * dim_padded + dim * L::kPair;
+#pragma GCC unroll 2
+            for (int part = 0; part < L::kParts; ++part) {
 #pragma GCC unroll 4
-            for (int i = 0; i < kWidth; ++i) right[i] = _mm512_loadu_si512(line + i * 16 * pair);
+                for (int i = 0; i < kWidth; ++i) {
+                    const auto right = L::right(line + i * 16 * L::kPair, part);
 #pragma GCC unroll 8
-            for (int m = 0; m < kRows; ++m)
-#pragma GCC unroll 4
-                for (int i = 0; i < kWidth; ++i)
-                    sums[i][m] = Lanes<T>::step(sums[i][m], weights + m * kChunk + g * 16 + token, right[i]);
+                    for (int m = 0; m < kRows; ++m)
+                        sums[i][m] = L::step(sums[i][m], weights + m * kChunk + g * 16 + token + part, right);
+                }
+            }
         }
 #pragma GCC unroll 8
     for (int m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
         for (int i = 0; i < kWidth; ++i) {
             float* to = out + m * kMaxDim + dim + i * 16;
-            _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_loadu_ps(to), _mm512_set1_ps(shrink[m]), sums[i][m]));
+            store(to, multiply_add(load(to), splat(shrink[m]), sums[i][m]));
         }
 }
 
-// A few rows' share of a chunk: everything but the softmax itself. As many products side by side as hide their latency.
+// A few rows' share of a chunk: everything but the softmax itself.
 template <class T>
 struct ChunkOfRows {
     const AttentionShape& s;
@@ -92,8 +103,8 @@ struct ChunkOfRows {
 
     template <int kRows>
     void score(int row) const {
-        constexpr int side = kRows > 4 ? 2 : 4;
-        const T* queries = scratch.queries + row * s.dim_padded;
+        constexpr int side = side_by_side<kRows>();
+        const auto* queries = scratch.queries + row * s.dim_padded;
         float* scores = scratch.scores + row * kChunk;
         int g = 0;
         for (; g + side <= count; g += side) score_rows<T, kRows, side>(queries, s.dim_padded, scratch.groups + g, scores + g * 16);
@@ -102,8 +113,8 @@ struct ChunkOfRows {
 
     template <int kRows>
     void sum(int row, const float* shrink) const {
-        constexpr int side = kRows > 4 ? 2 : 4;
-        const T* weights = scratch.weights + row * kChunk;
+        constexpr int side = side_by_side<kRows>();
+        const auto* weights = scratch.weights + row * kChunk;
         float* out = scratch.out + row * kMaxDim;
         int dim = 0;
         for (; dim + side * 16 <= s.dim_padded; dim += side * 16)
@@ -135,57 +146,64 @@ inline void attend_by_vectors(
     const int rows = tile.tokens * heads;
     const int32_t* table = step.block_tables + tile.seq * step.table_stride;
     const int end = step.positions[tile.token + tile.tokens - 1] + 1;
-    float largest[kLanes], shrink[kLanes];
+    float highest[kLanes], shrink[kLanes];
     f32x16 totals[kLanes];
     for (int row = 0; row < rows; ++row) {
         const float* query =
             qkv + (tile.token + row / heads) * qkv_stride + (kv_head * s.group() + first_head + row % heads) * s.dim;
         narrow_head(query, s.dim, s.dim_padded, scratch.queries + row * s.dim_padded);
-        largest[row] = -INFINITY;
-        totals[row] = _mm512_setzero_ps();
+        highest[row] = -INFINITY;
+        totals[row] = zeros();
         std::memset(scratch.out + row * kMaxDim, 0, sizeof(float) * s.dim_padded);
     }
-    const f32x16 scale = _mm512_set1_ps(1.0f / std::sqrt(static_cast<float>(s.dim)));
-    const __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const f32x16 scale = splat(1.0f / std::sqrt(static_cast<float>(s.dim)));
     for (int first = 0; first < end; first += kChunk) {
         const ChunkOfRows<T> chunk{s, scratch, groups_of_chunk(first, end)};
         for (int g = 0; g < chunk.count; ++g)
             scratch.groups[g] = layer_keys + s.group_start(table, kv_head, first + g * 16);
-        for_row_groups(rows, [&](auto size, int row) { chunk.template score<size()>(row); });
+        for_row_groups(rows, [&](auto size, int row, int, int) { chunk.template score<size()>(row); });
         for (int row = 0; row < rows; ++row) {
             float* scores = scratch.scores + row * kChunk;
-            const __m512i last = _mm512_set1_epi32(step.positions[tile.token + row / heads] - first);
-            f32x16 high = _mm512_set1_ps(largest[row]);
+            const i32x16 last = splat_int(step.positions[tile.token + row / heads] - first);
+            f32x16 high = splat(highest[row]);
             for (int g = 0; g < chunk.count; ++g) {
-                const __mmask16 seen = _mm512_cmple_epi32_mask(_mm512_add_epi32(places, _mm512_set1_epi32(g * 16)), last);
-                const f32x16 score = _mm512_mask_mul_ps(_mm512_set1_ps(-INFINITY), seen, _mm512_loadu_ps(scores + g * 16), scale);
-                high = _mm512_max_ps(high, score);
-                _mm512_storeu_ps(scores + g * 16, score);
+                const Lanes16 seen = at_most(add(places(), splat_int(g * 16)), last);
+                const f32x16 score = select(seen, load(scores + g * 16) * scale, splat(-INFINITY));
+                high = max(high, score);
+                store(scores + g * 16, score);
             }
-            const f32x16 highest = _mm512_set1_ps(_mm512_reduce_max_ps(high));
-            const f32x16 factor = exp(_mm512_sub_ps(_mm512_set1_ps(largest[row]), highest));
-            shrink[row] = _mm512_cvtss_f32(factor);
-            largest[row] = _mm512_cvtss_f32(highest);
-            f32x16 total = _mm512_mul_ps(totals[row], factor);
+            const float before = highest[row];
+            highest[row] = largest(high);
+            const f32x16 factor = exp(splat(before) - splat(highest[row]));
+            float each[16];
+            store(each, factor);
+            shrink[row] = each[0];
+            f32x16 total = totals[row] * factor;
             for (int g = 0; g < chunk.count; ++g) {
-                const f32x16 weight = exp(_mm512_sub_ps(_mm512_loadu_ps(scores + g * 16), highest));
-                total = _mm512_add_ps(total, weight);
-                store_narrow(weight, scratch.weights + row * kChunk + g * 16);
+                const f32x16 weight = exp(load(scores + g * 16) - splat(highest[row]));
+                total = total + weight;
+                store(scratch.weights + row * kChunk + g * 16, weight);
             }
             totals[row] = total;
         }
         for (int g = 0; g < chunk.count; ++g)
             scratch.groups[g] = layer_values + s.group_start(table, kv_head, first + g * 16);
-        for_row_groups(rows, [&](auto size, int row) { chunk.template sum<size()>(row, shrink); });
+        for_row_groups(rows, [&](auto size, int row, int, int) { chunk.template sum<size()>(row, shrink); });
     }
     for (int row = 0; row < rows; ++row) {
-        const f32x16 inverse = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(totals[row]));
+        const f32x16 inverse = splat(1.0f / sum(totals[row]));
         float* to = out + (tile.token + row / heads) * out_stride + (kv_head * s.group() + first_head + row % heads) * s.dim;
-        for (int d = 0; d < s.dim; d += 16) {
-            const f32x16 sum = _mm512_loadu_ps(scratch.out + row * kMaxDim + d);
-            _mm512_mask_storeu_ps(to + d, first_lanes(s.dim - d), _mm512_mul_ps(sum, inverse));
-        }
+        for (int d = 0; d < s.dim; d += 16)
+            store(to + d, load(scratch.out + row * kMaxDim + d) * inverse, first_lanes(s.dim - d));
     }
 }
+
+template <class T>
+struct VectorAttention {
+    using Layout = VectorLayout<T>;
+    using Scratch = VectorScratch<T>;
+    static void begin() {}
+    static constexpr auto attend = attend_by_vectors<T>;
+};
 
 }  // namespace pw

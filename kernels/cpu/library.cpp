@@ -2,13 +2,21 @@
 //
 // A program is a list of operations with the addresses they read and write, recorded once (kernels/cpu/program.py) and run for
 // each step by all threads together, with a barrier after each operation.
+#if defined(__GNUC__) && !defined(__clang__)
+// Partial redundancy elimination copies loop-carried sums: those of int8 products by AVX2 then no longer fit the registers.
+#pragma GCC optimize("no-tree-pre")
+#endif
+
 #include <sys/mman.h>
 
 #include <new>
 
-#include "attention_tiles.h"
 #include "attention_vectors.h"
 #include "sampling.h"
+#ifdef __AMX_TILE__
+#include "attention_tiles.h"
+#include "product_tiles.h"
+#endif
 
 using namespace pw;
 
@@ -73,21 +81,21 @@ const Weights* next_weights(const Program& program, const Operation& op) {
 }
 
 // Float32 values of a row become what a product reads.
-inline void store_activation(Type type, const float* x, int width, void* out, int64_t stride, int row, float* scales) {
+void store_activation(Type type, const float* x, int width, void* out, int64_t stride, int row, float* scales) {
     switch (type) {
         case Type::kFloat32:
             std::memcpy(static_cast<float*>(out) + row * stride, x, sizeof(float) * width);
             break;
         case Type::kBFloat16: {
-            bf16* to = static_cast<bf16*>(out) + row * stride;
+            auto* to = static_cast<Lanes<bf16>::Activation*>(out) + row * stride;
             for (int i = 0; i < width; i += 16) {
-                const __mmask16 lanes = first_lanes(width - i);
-                _mm256_mask_storeu_epi16(to + i, lanes, to_bf16(_mm512_maskz_loadu_ps(lanes, x + i)));
+                const Lanes16 lanes = first_lanes(width - i);
+                store(to + i, load(x + i, lanes), lanes);
             }
             break;
         }
         case Type::kInt8:
-            scales[row] = quantise_row(x, width, static_cast<int8_t*>(out) + row * stride);
+            scales[row] = quantise_row(x, width, static_cast<Lanes<int8_t>::Activation*>(out) + row * stride);
             break;
     }
 }
@@ -103,8 +111,8 @@ void embed(const Operation& op, const StepView& step, int row) {
     }
     const bf16* table = static_cast<const bf16*>(op.weight) + from;
     for (int i = 0; i < op.width; i += 16) {
-        const __mmask16 lanes = first_lanes(op.width - i);
-        _mm512_mask_storeu_ps(out + i, lanes, to_float(_mm256_maskz_loadu_epi16(lanes, table + i)));
+        const Lanes16 lanes = first_lanes(op.width - i);
+        store(out + i, load(table + i, lanes), lanes);
     }
 }
 
@@ -112,11 +120,10 @@ void rms_norm(const Operation& op, Type type, int row, float* scratch) {
     const float* x = static_cast<const float*>(op.in) + row * op.in_stride;
     const float* weight = static_cast<const float*>(op.weight);
     const float mean = sum_of_squares(x, op.width) / static_cast<float>(op.width);
-    const f32x16 inverse = _mm512_set1_ps(1.0f / std::sqrt(mean + op.epsilon));
+    const f32x16 inverse = splat(1.0f / std::sqrt(mean + op.epsilon));
     for (int i = 0; i < op.width; i += 16) {
-        const __mmask16 lanes = first_lanes(op.width - i);
-        const f32x16 normed = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + i), inverse);
-        _mm512_mask_storeu_ps(scratch + i, lanes, _mm512_mul_ps(normed, _mm512_maskz_loadu_ps(lanes, weight + i)));
+        const Lanes16 lanes = first_lanes(op.width - i);
+        store(scratch + i, load(x + i, lanes) * inverse * load(weight + i, lanes), lanes);
     }
     store_activation(type, scratch, op.width, op.out, op.out_stride, row, op.scales);
 }
@@ -125,10 +132,9 @@ void silu_mul(const Operation& op, Type type, int row, float* scratch) {
     const float* gate = static_cast<const float*>(op.in) + row * op.in_stride;
     const float* up = gate + op.width;
     for (int i = 0; i < op.width; i += 16) {
-        const __mmask16 lanes = first_lanes(op.width - i);
-        const f32x16 g = _mm512_maskz_loadu_ps(lanes, gate + i);
-        const f32x16 value = _mm512_mul_ps(_mm512_mul_ps(g, sigmoid(g)), _mm512_maskz_loadu_ps(lanes, up + i));
-        _mm512_mask_storeu_ps(scratch + i, lanes, value);
+        const Lanes16 lanes = first_lanes(op.width - i);
+        const f32x16 g = load(gate + i, lanes);
+        store(scratch + i, g * sigmoid(g) * load(up + i, lanes), lanes);
     }
     store_activation(type, scratch, op.width, op.out, op.out_stride, row, op.scales);
 }
@@ -141,27 +147,25 @@ void for_rows(Team& team, int rows, Function function) {
         for (int row = piece * size; row < std::min(rows, (piece + 1) * size); ++row) function(row);
 }
 
-template <class T, bool kTiles>
+template <class T, class By>
 void attention(const Program& program, const Operation& op, Team& team) {
     const AttentionShape& shape = program.shape;
     const StepView& step = program.step;
-    constexpr bool by_tiles = kTiles && sizeof(T) == 2;
-    using Layout = std::conditional_t<by_tiles, TileLayout, VectorLayout<T>>;
     float* qkv = static_cast<float*>(const_cast<void*>(op.in));
     T* keys = static_cast<T*>(op.keys);
     T* values = static_cast<T*>(op.values);
     for_rows(team, step.tokens, [&](int token) {
         const int seq = program.token_seq[token];
         const int end = step.query_start[seq + 1];
-        rotate_and_store<T, Layout>(
+        rotate_and_store<T, typename By::Layout>(
             shape, step, token, token == end - 1, end - step.query_start[seq], qkv + token * op.in_stride, keys, values,
             op.q_norm, op.k_norm);
     });
     team.barrier();
-    alignas(64) std::conditional_t<by_tiles, TileScratch, VectorScratch<T>> scratch;
+    alignas(64) typename By::Scratch scratch;
     const int heads = shape.kv_heads * shape.head_tiles();
     const int pieces = program.query_tile_count * heads;
-    if constexpr (by_tiles) configure_tiles_for_attention();
+    By::begin();
     const int64_t width = static_cast<int64_t>(shape.heads) * shape.dim;
     for (int piece = team.take(); piece < pieces; piece = team.take()) {
         const QueryTile& tile = program.query_tiles[piece / heads];
@@ -176,12 +180,7 @@ void attention(const Program& program, const Operation& op, Team& team) {
                 fetch_groups(shape, table, next_head, 0, end, values);
             }
         }
-        if constexpr (by_tiles)
-            attend_by_tiles(
-                shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
-        else
-            attend_by_vectors<T>(
-                shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
+        By::attend(shape, step, tile, kv_head, head_tile, qkv, op.in_stride, keys, values, op.attended, width, scratch);
     }
     team.barrier();
     for_rows(team, step.tokens, [&](int row) {
@@ -189,15 +188,32 @@ void attention(const Program& program, const Operation& op, Team& team) {
     });
 }
 
-template <class T, bool kTiles>
+template <class T, class By>
 void linear(const Operation& op, const Weights* next, int rows, Team& team) {
     const Product p{
         static_cast<const Weights*>(op.weight), op.in, static_cast<size_t>(op.in_stride), op.scales,
         static_cast<float*>(op.out), static_cast<size_t>(op.out_stride), op.accumulate != 0, next};
-    product<T, kTiles>(p, rows, team);
+    product<T, By>(p, rows, team);
 }
 
-template <bool kTiles>
+// With what bfloat16 and int8 are computed; float32 always by vectors.
+struct Vectors {
+    using Products = VectorProducts;
+    using Attention = VectorAttention<bf16>;
+    static void end() {}
+};
+
+#ifdef __AMX_TILE__
+struct Tiles {
+    using Products = TileProducts;
+    using Attention = TileAttention;
+    static void end() { _tile_release(); }
+};
+#else
+using Tiles = Vectors;
+#endif
+
+template <class By>
 void run_operation(const Program& program, const Operation& op, Team& team, float* scratch) {
     const StepView& step = program.step;
     const int rows = op.of_rows ? step.rows : step.tokens;
@@ -220,32 +236,30 @@ void run_operation(const Program& program, const Operation& op, Team& team, floa
             break;
         case Kind::kAttention:
             if (program.type == Type::kFloat32)
-                attention<float, false>(program, op, team);
+                attention<float, VectorAttention<float>>(program, op, team);
             else
-                attention<bf16, kTiles>(program, op, team);
+                attention<bf16, typename By::Attention>(program, op, team);
             break;
         case Kind::kLinear:
             if (program.type == Type::kFloat32)
-                linear<float, false>(op, next_weights(program, op), rows, team);
+                linear<float, VectorProducts>(op, next_weights(program, op), rows, team);
             else if (program.type == Type::kBFloat16)
-                linear<bf16, kTiles>(op, next_weights(program, op), rows, team);
+                linear<bf16, typename By::Products>(op, next_weights(program, op), rows, team);
             else
-                linear<int8_t, kTiles>(op, next_weights(program, op), rows, team);
+                linear<int8_t, typename By::Products>(op, next_weights(program, op), rows, team);
             break;
     }
 }
 
+template <class By>
 void run_program(void* context, Team& team, int) {
     const Program& program = *static_cast<const Program*>(context);
     static thread_local float* scratch = static_cast<float*>(std::malloc(sizeof(float) * kMaxWidth));
     for (int i = 0; i < program.count; ++i) {
-        if (program.tiles)
-            run_operation<true>(program, program.operations[i], team, scratch);
-        else
-            run_operation<false>(program, program.operations[i], team, scratch);
+        run_operation<By>(program, program.operations[i], team, scratch);
         team.barrier();
     }
-    if (program.tiles) _tile_release();
+    By::end();
 }
 
 template <class T>
@@ -277,9 +291,11 @@ void pack_rows(Weights& w, int first, int rows, const void* source, int source_t
         &packing);
 }
 
-size_t panel_bytes(const Weights& w) {
-    const size_t element = w.type == Type::kFloat32 ? 4 : w.type == Type::kBFloat16 ? 2 : 1;
-    return static_cast<size_t>(w.n_padded) * w.k_padded * element;
+// An empty Weights of these sizes.
+Weights sized(int type, int n, int k) {
+    const auto kind = static_cast<Type>(type);
+    const int step = static_cast<int>(64 / size_of(kind));
+    return {kind, n, k, round_up(n, kPanel), round_up(k, step), nullptr, nullptr, nullptr, nullptr};
 }
 
 }  // namespace
@@ -287,7 +303,23 @@ size_t panel_bytes(const Weights& w) {
 extern "C" {
 
 // Whether AMX tiles may be used by this process from now on. Only for CPUs that have them.
-int pw_grant_tiles() { return request_tiles() ? 1 : 0; }
+int pw_grant_tiles() {
+#ifdef __AMX_TILE__
+    return request_tiles() ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+// The bytes of an element of what weights of a type are multiplied with: rows of activations are made of such.
+int pw_activation_bytes(int type) {
+    switch (static_cast<Type>(type)) {
+        case Type::kFloat32: return sizeof(Lanes<float>::Activation);
+        case Type::kBFloat16: return sizeof(Lanes<bf16>::Activation);
+        case Type::kInt8: return sizeof(Lanes<int8_t>::Activation);
+    }
+    return 0;
+}
 
 void* pw_map(size_t bytes) { return map_memory(bytes); }
 
@@ -299,19 +331,18 @@ void pw_team_destroy(Team* team) { delete team; }
 
 // The bytes of a packed weight's panels, which the caller maps.
 size_t pw_panel_bytes(int type, int n, int k) {
-    Weights w{};
-    w.type = static_cast<Type>(type);
-    const int step = w.type == Type::kFloat32 ? 16 : w.type == Type::kBFloat16 ? 32 : 64;
-    w.n_padded = round_up(n, kPanel);
-    w.k_padded = round_up(k, step);
-    return panel_bytes(w);
+    const Weights w = sized(type, n, k);
+    return static_cast<size_t>(w.n_padded) * w.k_padded * size_of(w.type);
 }
 
 // `panels` is zeroed memory of pw_panel_bytes; scales and sums are [n padded] (int8), bias [n padded] or null.
 Weights* pw_weights_create(int type, int n, int k, void* panels, float* scales, int32_t* sums, float* bias) {
-    const auto kind = static_cast<Type>(type);
-    const int step = kind == Type::kFloat32 ? 16 : kind == Type::kBFloat16 ? 32 : 64;
-    return new (std::nothrow) Weights{kind, n, k, round_up(n, kPanel), round_up(k, step), panels, scales, sums, bias};
+    Weights w = sized(type, n, k);
+    w.panels = panels;
+    w.scales = scales;
+    w.sums = sums;
+    w.bias = bias;
+    return new (std::nothrow) Weights(w);
 }
 
 void pw_weights_destroy(Weights* w) { delete w; }
@@ -364,7 +395,7 @@ void pw_program_run(Program* program, const StepView* step) {
         for (int token = start; token < end; token += width)
             program->query_tiles[program->query_tile_count++] = {seq, token, std::min(width, end - token)};
     }
-    program->team->run(run_program, program);
+    program->team->run(program->tiles ? run_program<Tiles> : run_program<Vectors>, program);
 }
 
 void pw_sample(Team* team, const SampleArguments* arguments) {

@@ -10,10 +10,11 @@ import sysconfig
 from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
-# What every kernel needs, and what AMX needs beside; as Linux spells them in /proc/cpuinfo.
-AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"})
-AMX = frozenset({"amx_tile", "amx_bf16", "amx_int8"})
-# "amx", "avx512" or "none": use no more than that, whatever the CPU has.
+_AVX2 = frozenset({"avx2", "fma", "bmi2"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
+# Instruction sets, the best first, and what they need as Linux spells it in /proc/cpuinfo. One library has AVX-512 and AMX.
+_NEEDED = {"amx": _AVX512 | {"amx_tile", "amx_bf16", "amx_int8"}, "avx512": _AVX512, "avx2": _AVX2}
+# One of these, or "none": use no more than that, whatever the CPU has.
 ISA_VARIABLE = "PENNYWEIGHT_CPU_ISA"
 
 
@@ -103,6 +104,7 @@ class SampleArguments(Structure):
 
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_grant_tiles": (c_int, []),
+    "pw_activation_bytes": (c_int, [c_int]),
     "pw_map": (c_void_p, [c_size_t]),
     "pw_unmap": (None, [c_void_p, c_size_t]),
     "pw_team_create": (c_void_p, [c_int]),
@@ -119,7 +121,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
 
 
 class Library:
-    """The loaded library and this process's team of threads. ``isa`` is "amx" or "avx512"."""
+    """The loaded library and this process's teams of threads. ``isa`` is "amx", "avx512" or "avx2"."""
 
     def __init__(self, path: Path, isa: str) -> None:
         self.c = ctypes.CDLL(str(path))
@@ -127,7 +129,7 @@ class Library:
             function = getattr(self.c, name)
             function.restype, function.argtypes = result, arguments
         # The system grants tiles to processes that ask; where it does not, vectors do.
-        self.isa = "amx" if isa == "amx" and self.c.pw_grant_tiles() else "avx512"
+        self.isa = "avx512" if isa == "amx" and not self.c.pw_grant_tiles() else isa
         self._teams: dict[int, int] = {}
 
     def team(self, threads: int = 1) -> int:
@@ -142,9 +144,9 @@ class Library:
         return self.team(max(self._teams, default=1))
 
 
-def library_path() -> Path | None:
-    """Where the compiled library is; None when it was not built (no compiler when the package was installed)."""
-    path = Path(__file__).resolve().parent / f"_library{sysconfig.get_config_var('EXT_SUFFIX')}"
+def library_path(isa: str) -> Path | None:
+    """Where the library for an instruction set is; None when it was not built (no compiler when the package was installed)."""
+    path = Path(__file__).resolve().parent / f"_{isa.replace('amx', 'avx512')}{sysconfig.get_config_var('EXT_SUFFIX')}"
     if path.exists():
         return path
     # A strict editable install links the sources into a tree of links, where the library is built beside the links.
@@ -153,19 +155,20 @@ def library_path() -> Path | None:
 
 
 def cpu_isa() -> str:
-    """The best of "amx", "avx512" and "none" that this CPU has and PENNYWEIGHT_CPU_ISA allows."""
-    wanted = os.environ.get(ISA_VARIABLE, "amx")
+    """The best of "amx", "avx512", "avx2" and "none" that this CPU has and PENNYWEIGHT_CPU_ISA allows."""
+    names = list(_NEEDED)
+    most = os.environ.get(ISA_VARIABLE, names[0])
     flags = _cpu_flags()
-    if wanted not in ("amx", "avx512") or not flags >= AVX512:
-        return "none"
-    return "amx" if wanted == "amx" and flags >= AMX else "avx512"
+    allowed = names[names.index(most) :] if most in names else []
+    return next((isa for isa in allowed if flags >= _NEEDED[isa]), "none")
 
 
 @functools.cache
 def load_library() -> Library | None:
     """The library, loaded once for the process; None where it can't be used, and PyTorch's kernels are to be."""
-    path, isa = library_path(), cpu_isa()
-    return Library(path, isa) if path is not None and isa != "none" else None
+    isa = cpu_isa()
+    path = library_path(isa)
+    return Library(path, isa) if path is not None else None
 
 
 def _cpu_flags() -> frozenset[str]:

@@ -1,7 +1,8 @@
 """The CPU's backend: records a model's forward pass into a program, and runs that for each step with one call into C++.
 
-Activations are bfloat16, int8 or float32; the residual stream, the projections and all sums are float32; keys and values
-are bfloat16 (float32 for FLOAT32). Buffers are made when the forward pass is recorded, one for each operation and
+Weights are bfloat16, int8 or float32, and so are activations, in the width that the CPU multiplies (AVX2 has no products of
+bfloat16 and takes float32, and int16 for int8); the residual stream, the projections and all sums are float32; keys and
+values are bfloat16 (float32 for FLOAT32). Buffers are made when the forward pass is recorded, one for each operation and
 width: a value other than the residual stream has to be used before the same operation writes the next one of its width.
 """
 
@@ -29,7 +30,9 @@ MAX_WIDTH = 65536
 MAX_HEAD_DIM = 256
 
 _TYPES = {Precision.FLOAT32: 0, Precision.BFLOAT16: 1, Precision.INT8: 2}
-_DTYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16, Precision.INT8: torch.int8}
+# Activations by their bytes.
+_FLOATS = {4: torch.float32, 2: torch.bfloat16}
+_INTEGERS = {2: torch.int16, 1: torch.int8}
 # K is padded to the elements of 64 bytes.
 _STEPS = {Precision.FLOAT32: 16, Precision.BFLOAT16: 32, Precision.INT8: 64}
 
@@ -115,6 +118,8 @@ class CpuOps:
         self.precision = precision
         self._library = library
         self.team = library.team(threads)
+        dtypes = _INTEGERS if precision is Precision.INT8 else _FLOATS
+        self._activations = dtypes[library.c.pw_activation_bytes(_TYPES[precision])]
         self._geometry: Geometry | None = None
         self.program: int | None = None
         self._buffers: dict[tuple[_Kind, int, bool], _Value] = {}
@@ -263,7 +268,7 @@ class CpuOps:
     def _activation(self, kind: _Kind, width: int, of_rows: bool) -> _Value:
         key = (kind, width, of_rows)
         if key not in self._buffers:
-            data = self._rows(round_up(width, _STEPS[self.precision]), _DTYPES[self.precision], of_rows=of_rows)
+            data = self._rows(round_up(width, _STEPS[self.precision]), self._activations, of_rows=of_rows)
             scales = torch.zeros(data.shape[0]) if self.precision is Precision.INT8 else None
             self._buffers[key] = _Value(data, width, of_rows, scales)
         return self._buffers[key]

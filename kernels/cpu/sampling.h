@@ -44,84 +44,75 @@ constexpr float kLargestNoise = 17.34f;
 
 // Gumbel noise of the 64 tokens 64 * block to 64 * block + 63: Philox4x32-10 on 16 counters at a time.
 inline void gumbel_block(uint64_t seed, int64_t position, int block, float* out) {
-    const __m512i low_word = _mm512_set1_epi64(0xFFFFFFFF);
-    __m512i c0 = _mm512_add_epi32(
-        _mm512_set1_epi32(block * 16), _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
-    __m512i c1 = _mm512_setzero_si512();
-    __m512i c2 = _mm512_set1_epi32(static_cast<int32_t>(position));
-    __m512i c3 = _mm512_set1_epi32(static_cast<int32_t>(position >> 32));
+    i32x16 c0 = add(splat_int(block * 16), places()), c1 = splat_int(0);
+    i32x16 c2 = splat_int(static_cast<int32_t>(position)), c3 = splat_int(static_cast<int32_t>(position >> 32));
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-    const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
     for (int round = 0; round < 10; ++round) {
-        const __m512i even0 = _mm512_mul_epu32(c0, m0), odd0 = _mm512_mul_epu32(_mm512_srli_epi64(c0, 32), m0);
-        const __m512i even1 = _mm512_mul_epu32(c2, m1), odd1 = _mm512_mul_epu32(_mm512_srli_epi64(c2, 32), m1);
-        const __m512i high0 = _mm512_or_si512(_mm512_srli_epi64(even0, 32), _mm512_andnot_si512(low_word, odd0));
-        const __m512i low0 = _mm512_or_si512(_mm512_and_si512(even0, low_word), _mm512_slli_epi64(odd0, 32));
-        const __m512i high1 = _mm512_or_si512(_mm512_srli_epi64(even1, 32), _mm512_andnot_si512(low_word, odd1));
-        const __m512i low1 = _mm512_or_si512(_mm512_and_si512(even1, low_word), _mm512_slli_epi64(odd1, 32));
-        c0 = _mm512_xor_si512(_mm512_xor_si512(high1, c1), _mm512_set1_epi32(static_cast<int32_t>(k0)));
+        i32x16 high0, low0, high1, low1;
+        multiply_wide(c0, 0xD2511F53, high0, low0);
+        multiply_wide(c2, 0xCD9E8D57, high1, low1);
+        c0 = exclusive_or(exclusive_or(high1, c1), splat_int(static_cast<int32_t>(k0)));
         c1 = low1;
-        c2 = _mm512_xor_si512(_mm512_xor_si512(high0, c3), _mm512_set1_epi32(static_cast<int32_t>(k1)));
+        c2 = exclusive_or(exclusive_or(high0, c3), splat_int(static_cast<int32_t>(k1)));
         c3 = low0;
         k0 += 0x9E3779B9;
         k1 += 0xBB67AE85;
     }
-    alignas(64) float noise[4][16];
-    const __m512i words[4] = {c0, c1, c2, c3};
+    float noise[4][16];
+    const i32x16 words[4] = {c0, c1, c2, c3};
     for (int i = 0; i < 4; ++i) {
-        const f32x16 uniform = _mm512_mul_ps(
-            _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(words[i], 8)), _mm512_set1_ps(0.5f)),
-            _mm512_set1_ps(0x1p-24f));
-        const f32x16 exponential = _mm512_sub_ps(_mm512_setzero_ps(), log(uniform));
-        _mm512_store_ps(noise[i], _mm512_sub_ps(_mm512_setzero_ps(), log(exponential)));
+        const f32x16 uniform = (to_float(shift_right<8>(words[i])) + splat(0.5f)) * splat(0x1p-24f);
+        const f32x16 exponential = zeros() - log(uniform);
+        store(noise[i], zeros() - log(exponential));
     }
     for (int counter = 0; counter < 16; ++counter)
         for (int i = 0; i < 4; ++i) out[counter * 4 + i] = noise[i][counter];
 }
 
 inline float largest_value(const float* x, int count) {
-    f32x16 largest = _mm512_set1_ps(-INFINITY);
-    for (int i = 0; i < count; i += 16)
-        largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(largest, first_lanes(count - i), x + i));
-    return _mm512_reduce_max_ps(largest);
+    f32x16 found = splat(-INFINITY);
+    for (int i = 0; i < count; i += 16) {
+        const Lanes16 lanes = first_lanes(count - i);
+        found = max(found, select(lanes, load(x + i, lanes), found));
+    }
+    return largest(found);
 }
 
 inline int first_of_value(const float* x, int count, float value) {
-    const f32x16 wanted = _mm512_set1_ps(value);
+    const f32x16 wanted = splat(value);
     for (int i = 0; i < count; i += 16) {
-        const __mmask16 lanes = first_lanes(count - i);
-        const __mmask16 found = _mm512_mask_cmp_ps_mask(lanes, _mm512_maskz_loadu_ps(lanes, x + i), wanted, _CMP_EQ_OQ);
+        const Lanes16 lanes = first_lanes(count - i);
+        const uint32_t found = lanes & equal(load(x + i, lanes), wanted);
         if (found != 0) return i + __builtin_ctz(found);
     }
     return 0;
 }
 
 inline float sum_of_exps(const float* x, int count, float scale, float largest) {
-    f32x16 sum = _mm512_setzero_ps();
-    const f32x16 factor = _mm512_set1_ps(scale), shift = _mm512_set1_ps(largest * scale);
+    f32x16 total = zeros();
+    const f32x16 factor = splat(scale), shift = splat(largest * scale);
     for (int i = 0; i < count; i += 16) {
-        const __mmask16 lanes = first_lanes(count - i);
-        const f32x16 v = _mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + i), factor, shift);
-        sum = _mm512_mask_add_ps(sum, lanes, sum, exp(v));
+        const Lanes16 lanes = first_lanes(count - i);
+        const f32x16 v = exp(multiply_subtract(load(x + i, lanes), factor, shift));
+        total = total + select(lanes, v, zeros());
     }
-    return _mm512_reduce_add_ps(sum);
+    return sum(total);
 }
 
 inline void forbid(float* x, int count, const int32_t* mask) {
-    const f32x16 minus_infinity = _mm512_set1_ps(-INFINITY);
     for (int i = 0; i < count; i += 16) {
-        const __mmask16 allowed = static_cast<__mmask16>(static_cast<uint32_t>(mask[i / 32]) >> (i % 32));
-        _mm512_mask_storeu_ps(x + i, first_lanes(count - i) & static_cast<__mmask16>(~allowed), minus_infinity);
+        const auto allowed = static_cast<Lanes16>(static_cast<uint32_t>(mask[i / 32]) >> (i % 32));
+        store(x + i, splat(-INFINITY), static_cast<Lanes16>(first_lanes(count - i) & ~allowed));
     }
 }
 
 // Tokens whose logit is at least `floor`, in the order of their ids.
 inline int collect(const float* x, int count, float floor, Candidate* out) {
     int found = 0;
-    const f32x16 threshold = _mm512_set1_ps(floor);
+    const f32x16 threshold = splat(floor);
     for (int i = 0; i < count; i += 16) {
-        const __mmask16 lanes = first_lanes(count - i);
-        uint32_t hits = _mm512_mask_cmp_ps_mask(lanes, _mm512_maskz_loadu_ps(lanes, x + i), threshold, _CMP_GE_OQ);
+        const Lanes16 lanes = first_lanes(count - i);
+        uint32_t hits = lanes & at_least(load(x + i, lanes), threshold);
         for (; hits != 0; hits &= hits - 1) {
             const int id = i + __builtin_ctz(hits);
             out[found++] = {x[id], id};

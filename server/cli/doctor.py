@@ -79,16 +79,14 @@ def _native() -> list[Finding]:
     torch = _version("torch")
     if torch is None:
         return [Finding("engine native", "not usable", "torch is not installed: pip install torch", fatal=True)]
-    if library_path() is None:
+    isa = cpu_isa()
+    if isa == "none":
+        kernels, problem = "PyTorch's kernels", "the compiled ones need AVX2, which this CPU lacks"
+    elif library_path(isa) is None:
         kernels = "PyTorch's kernels"
         problem = "the compiled ones are not there: install a C++ compiler (or pip install ziglang) and reinstall"
-    elif cpu_isa() == "none":
-        kernels, problem = (
-            "PyTorch's kernels",
-            "the compiled ones need AVX-512 with VNNI and BF16, which this CPU lacks",
-        )
     else:
-        kernels, problem = f"compiled CPU kernels for {cpu_isa()}", ""
+        kernels, problem = f"compiled CPU kernels for {isa}", ""
     model = cache_dir() / "models" / DEFAULT_MODEL
     pulled = "in the cache" if (model / "manifest.json").is_file() else "not pulled yet: the first serve fetches 93 MB"
     return [
@@ -126,7 +124,8 @@ def _processor() -> str:
 
 
 def _instructions() -> str:
-    return {"amx": "AMX and AVX-512", "avx512": "AVX-512 with VNNI and BF16", "none": "no AVX-512"}[cpu_isa()]
+    names = {"amx": "AMX and AVX-512", "avx512": "AVX-512 with VNNI and BF16", "avx2": "AVX2", "none": "no AVX2"}
+    return names[cpu_isa()]
 
 
 def _gpu() -> Finding:

@@ -24,14 +24,16 @@ SHAPES = {
     "odd sizes": TinyDecoder(hidden=50, intermediate=70, heads=3, kv_heads=3, head_dim=10, vocab=37),
     "blocks of 32": TinyDecoder(block_size=32, num_blocks=32),
 }
+EVERYTHING = "avx2 fma bmi2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8"
 
 
-@pytest.fixture(params=["amx", "avx512"])
-def library(request: pytest.FixtureRequest) -> Library:
-    path = library_path()
+@pytest.fixture(params=["amx", "avx512", "avx2"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
+    path = library_path(request.param)
     if path is None:
         pytest.skip("the CPU kernels are not built: no C++ compiler")
-    if cpu_isa() == "none" or (request.param == "amx" and cpu_isa() != "amx"):
+    monkeypatch.setenv(cpu_library.ISA_VARIABLE, request.param)
+    if cpu_isa() != request.param:
         pytest.skip(f"this CPU has no {request.param}")
     return Library(path, request.param)
 
@@ -136,6 +138,24 @@ def test_what_another_sequence_left_in_a_block_does_not_count(library: Library) 
     assert clean.isfinite().all()
 
 
-def test_a_limit_on_the_instruction_set_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cpu_library.ISA_VARIABLE, "none")
-    assert cpu_isa() == "none"
+@pytest.mark.parametrize(
+    ("flags", "most", "expected"),
+    [
+        ("sse2 avx2 fma bmi2", None, "avx2"),
+        ("sse2 avx2 fma bmi2 avx512f avx512bw avx512dq avx512vl", None, "avx2"),
+        (EVERYTHING, None, "amx"),
+        (EVERYTHING, "avx512", "avx512"),
+        (EVERYTHING, "avx2", "avx2"),
+        (EVERYTHING, "none", "none"),
+        ("sse2 avx", None, "none"),
+    ],
+)
+def test_the_best_instruction_set_is_chosen_that_the_cpu_has_and_the_limit_allows(
+    flags: str, most: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_library, "_cpu_flags", lambda: frozenset(flags.split()))
+    if most is None:
+        monkeypatch.delenv(cpu_library.ISA_VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(cpu_library.ISA_VARIABLE, most)
+    assert cpu_isa() == expected
