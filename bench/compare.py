@@ -54,6 +54,10 @@ GIB = 1024**3
 def main(
     model: Annotated[Path, typer.Option(help="The model's directory in Hugging Face format (pennyweight pull).")],
     vllm_python: Annotated[Path | None, typer.Option(help="The Python that vLLM is installed for.")] = None,
+    vllm_dtype: Annotated[
+        list[str],
+        typer.Option(help="vLLM's; may be repeated. Without AVX-512 its bfloat16 is slower than its float32."),
+    ] = ["bfloat16"],  # noqa: B006
     vllm_w8a8: Annotated[Path | None, typer.Option(help="The same model quantised to W8A8, for vLLM.")] = None,
     llama_server: Annotated[Path | None, typer.Option(help="llama.cpp's llama-server.")] = None,
     gguf: Annotated[list[Path] | None, typer.Option(help="A file for llama-server; may be repeated.")] = None,
@@ -70,7 +74,11 @@ def main(
     """Start each server in turn, load it, and compare."""
     peers: list[Peer] = [Pennyweight(model, one, kv_cache_gib) for one in dtype]
     if vllm_python is not None:
-        peers += [Vllm(vllm_python, model, "bfloat16", kv_cache_gib, eager) for eager in (False, True)]
+        peers += [
+            Vllm(vllm_python, model, weights=one, kv_cache_gib=kv_cache_gib, eager=eager, dtype=one)
+            for one in vllm_dtype
+            for eager in (False, True)
+        ]
         if vllm_w8a8 is not None:
             peers.append(Vllm(vllm_python, vllm_w8a8, "W8A8", kv_cache_gib))
     if llama_server is not None:

@@ -24,6 +24,7 @@ class Vllm:
     weights: str
     kv_cache_gib: int
     eager: bool = False
+    dtype: str = "bfloat16"
     name: str = "vllm"
 
     @property
@@ -50,7 +51,7 @@ class Vllm:
         serve = [str(self.python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)]
         options = [
             "--dtype",
-            "bfloat16",
+            self.dtype,
             "--uvicorn-log-level",
             "warning",
             *(["--enforce-eager"] if self.eager else []),
