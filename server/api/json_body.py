@@ -20,8 +20,6 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_PATH = 200
-_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _DuplicateName(Exception):
@@ -67,7 +65,7 @@ _MARKING_DECODER = json.JSONDecoder(object_pairs_hook=_MarkedObject)
 
 def parse_object(body: bytes, *, max_depth: int, max_values: int) -> dict[str, Any]:
     """The JSON object that ``body`` is. Raises InvalidRequest, with the path of what is wrong where there is one."""
-    _check_structure(body, max_depth, max_values)
+    _check_count(body, max_values)
     if body.startswith(codecs.BOM_UTF8):
         raise InvalidRequest("The request's body begins with a byte order mark, which JSON does not allow.")
     try:
@@ -75,10 +73,7 @@ def parse_object(body: bytes, *, max_depth: int, max_values: int) -> dict[str, A
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"The request's body is not valid UTF-8 (byte {error.start}).") from None
     try:
-        parsed = _DECODER.decode(text)
-    except _DuplicateName:
-        path = _shown(_find_duplicate(_MARKING_DECODER.decode(text)) or "")
-        raise InvalidRequest(f"The request's JSON has '{path}' more than once.", param=path) from None
+        parsed = _decode(text)
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"The request's body is not valid JSON: {error.msg} (character {error.pos}).") from None
     except RecursionError:
@@ -87,30 +82,41 @@ def parse_object(body: bytes, *, max_depth: int, max_values: int) -> dict[str, A
         raise InvalidRequest("The request's JSON has an integer that is too large.") from None
     if not isinstance(parsed, dict):
         raise InvalidRequest("The request's body must be a JSON object.")
+    # As many brackets as that there are in nearly every body, be it in strings.
+    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(parsed, max_depth):
+        raise _too_deep(max_depth)
     if _SURROGATE_ESCAPE.search(text):
         _check_surrogates(parsed)
     return parsed
 
 
-def _check_structure(body: bytes, max_depth: int, max_values: int) -> None:
-    opened = body.count(b"[") + body.count(b"{")
-    if opened <= max_depth and body.count(b",") < max_values:
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except _DuplicateName:
+        path = _shown(_find_duplicate(_MARKING_DECODER.decode(text)) or "")
+        raise InvalidRequest(f"The request's JSON has '{path}' more than once.", param=path) from None
+
+
+def _check_count(body: bytes, max_values: int) -> None:
+    if body.count(b",") < max_values:
         return  # also when every one of them were outside of strings
     # Strings are taken out one by one: too many are refused before. A value has two of them at most, with its name.
     if body.count(b'"') > 4 * max_values and _count_quotes(body) > 4 * max_values:
         raise _too_many(max_values)
-    bare = _STRING.sub(b"", body)
-    if bare.count(b",") >= max_values:
+    if _STRING.sub(b"", body).count(b",") >= max_values:
         raise _too_many(max_values)
-    brackets = bare.translate(_AS_BRACKETS, _NOT_BRACKETS)
+
+
+def _is_deeper(parsed: dict[str, Any], max_depth: int) -> bool:
+    """Whether arrays and objects are nested to more than so many levels, the outermost counted."""
+    level: list[dict[str, Any] | list[Any]] = [parsed]
     for _ in range(max_depth):
-        # Each pass takes the innermost level away. What does not balance is left to the parser.
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            return
-        brackets = shorter
-    if brackets:
-        raise _too_deep(max_depth)
+        inner = (item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer))
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _count_quotes(body: bytes) -> int:

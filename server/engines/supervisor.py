@@ -41,7 +41,9 @@ class _Child:
                 [*command[:-1], str(theirs.fileno()), command[-1]],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                # Ctrl-C in a terminal is the server's to handle. Not a session of its own, for where the kernel shares the
+                # processor out by sessions first, no thread of the server could then give way to the engine's.
+                process_group=0,
             )
         self._socket = ours
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

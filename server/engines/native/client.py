@@ -8,9 +8,7 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -31,11 +29,7 @@ from .constraint_guard import ConstraintGuard
 from .messages import Abort, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
 from .submission import check_vocabulary, make_submission, prompt_too_long
 from .text_side import TextSide, load_text_side
-
-_T = TypeVar("_T")
-
-# Tokenising 100,000 characters takes tens of milliseconds: more threads than this only take turns with the engine's.
-TOKENIZER_THREADS = 2
+from .text_threads import TextThreads
 
 
 class NativeEngine:
@@ -62,9 +56,7 @@ class NativeEngine:
         self._capabilities: Capabilities | None = None
         self._answers: dict[str, Answer] = {}
         self._stats = Stats()
-        self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
-        # Megabytes may be sent to be counted: prompts that are to be answered don't queue behind them.
-        self._counting = ThreadPoolExecutor(1, thread_name_prefix="token-counter")
+        self._threads = TextThreads()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         arguments = json.dumps({"path": str(path), "settings": msgspec.to_builtins(engine)})
@@ -81,7 +73,7 @@ class NativeEngine:
         self._loop = asyncio.get_running_loop()
         self._supervisor.start()
         try:
-            self._text = await self._in_thread(lambda: load_text_side(self._path, self._settings))
+            self._text = await self._threads.run(lambda: load_text_side(self._path, self._settings))
         except ModelError:
             await self.aclose()
             raise
@@ -131,14 +123,14 @@ class NativeEngine:
         text, _ = self._ready()
         if isinstance(prompt, TokensPrompt):
             return self._given(prompt)
-        return await self._in_thread(text.encoding(prompt), self._counting)
+        token_ids = await self._threads.encode(text, prompt)
+        assert token_ids is not None, "there is no limit"
+        return token_ids
 
     async def detokenize(self, token_ids: list[int]) -> str:
         text, capabilities = self._ready()
         check_vocabulary(token_ids, capabilities.vocab_size, "tokens")
-        return await self._in_thread(
-            lambda: text.tokenizer.decode(token_ids, skip_special_tokens=False), self._counting
-        )
+        return await self._threads.decode(text, token_ids)
 
     def health(self) -> Health:
         if self._closing:
@@ -165,8 +157,7 @@ class NativeEngine:
         await self._supervisor.stop()
         if self._guard is not None:
             await self._guard.aclose()
-        for threads in (self._threads, self._counting):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _ready(self) -> tuple[TextSide, Capabilities]:
         health = self.health()
@@ -178,9 +169,6 @@ class NativeEngine:
             raise EngineDead(f"The engine of {self._name} is {health.state}: {health.detail}.", retry_after=1.0)
         return self._text, self._capabilities
 
-    async def _in_thread(self, function: Callable[[], _T], threads: ThreadPoolExecutor | None = None) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(threads or self._threads, function)
-
     async def _encode_to_fit(self, prompt: Prompt, limit: int) -> tuple[list[int], str]:
         """The prompt's token ids, and its text where a completion may have to echo it. Raises ContextLengthExceeded."""
         text, _ = self._ready()
@@ -188,8 +176,8 @@ class NativeEngine:
             if len(prompt.token_ids) > limit:
                 raise prompt_too_long(prompt, limit)
             given = self._given(prompt)
-            return given, await self._in_thread(lambda: text.tokenizer.decode(given, skip_special_tokens=False))
-        token_ids = await self._in_thread(text.encoding(prompt, at_most=limit))
+            return given, await self._threads.decode(text, given)
+        token_ids = await self._threads.encode(text, prompt, at_most=limit)
         if token_ids is None:
             raise prompt_too_long(prompt, limit)
         return token_ids, prompt.text if isinstance(prompt, TextPrompt) else ""

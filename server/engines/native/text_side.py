@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 from pennyweight.server.config import Settings
 from pennyweight.server.errors import InvalidRequest
@@ -25,26 +24,11 @@ class TextSide:
     defaults: GenerationDefaults
     tool_format: str
 
-    @overload
-    def encoding(self, prompt: ChatPrompt | TextPrompt) -> Callable[[], list[int]]: ...
-
-    @overload
-    def encoding(self, prompt: ChatPrompt | TextPrompt, *, at_most: int) -> Callable[[], list[int] | None]: ...
-
-    def encoding(
-        self, prompt: ChatPrompt | TextPrompt, *, at_most: int | None = None
-    ) -> Callable[[], list[int]] | Callable[[], list[int] | None]:
-        """The work, for a thread, that gives the prompt's token ids; None when they are certainly above ``at_most``.
+    def writer(self, prompt: ChatPrompt | TextPrompt) -> tuple[Callable[[], str], bool]:
+        """What writes the prompt's text, for a thread, and whether the tokenizer adds special tokens to it.
 
         Raises InvalidRequest at once for a chat when there is no template.
         """
-        write, special = self._writer(prompt)
-        if at_most is None:
-            return lambda: self.tokenizer.encode(write(), add_special_tokens=special)
-        return lambda: self.tokenizer.encode_at_most(at_most, write(), add_special_tokens=special)
-
-    def _writer(self, prompt: ChatPrompt | TextPrompt) -> tuple[Callable[[], str], bool]:
-        """What writes the prompt's text, and whether the tokenizer adds special tokens to it."""
         if isinstance(prompt, TextPrompt):
             return lambda: prompt.text, prompt.add_special_tokens
         template = self.template

@@ -42,22 +42,22 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text; special tokens written in it are recognised."""
-        # A batch of one, because that lets other threads of Python run meanwhile; "fast" leaves out the offsets.
-        (encoding,) = self._inner.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-        ids: list[int] = encoding.ids
+        ids: list[int] = self._encoding(text, add_special_tokens).ids
         return ids
 
-    def encode_at_most(self, limit: int, text: str, *, add_special_tokens: bool) -> list[int] | None:
-        """The ids of a text, or None when they are certainly more than ``limit``.
+    def encode_at_most(self, limit: int | None, text: str, *, add_special_tokens: bool) -> tokenizers.Encoding | None:
+        """What has the ``ids`` of a text, or None when they are certainly more than ``limit``.
 
         The work is bounded by the limit and not by the text: only a beginning is tokenised of one that is far too long.
+        Nothing but the library runs for long, and other threads of Python meanwhile.
         """
-        size = max(limit, CUT_MARGIN) * SEEN_PER_TOKEN
-        while size < len(text):
-            if len(self.encode(text[:size], add_special_tokens=add_special_tokens)) > limit + CUT_MARGIN:
-                return None
-            size *= 2
-        return self.encode(text, add_special_tokens=add_special_tokens)
+        if limit is not None:
+            size = max(limit, CUT_MARGIN) * SEEN_PER_TOKEN
+            while size < len(text):
+                if len(self._encoding(text[:size], add_special_tokens)) > limit + CUT_MARGIN:
+                    return None
+                size *= 2
+        return self._encoding(text, add_special_tokens)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         """The text of ids; bytes that are no UTF-8 become U+FFFD."""
@@ -78,6 +78,11 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """The same as text; bytes that are no UTF-8 of their own become U+FFFD."""
         return self.token_bytes(token_id).decode(errors="replace")
+
+    def _encoding(self, text: str, add_special_tokens: bool) -> tokenizers.Encoding:
+        # A batch of one, because that lets other threads of Python run meanwhile; "fast" leaves out the offsets.
+        (encoding,) = self._inner.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        return encoding
 
     def _bytes_of(self, token_id: int) -> bytes:
         if token_id in self._added:

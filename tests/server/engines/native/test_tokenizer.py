@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import string
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tokenizers import Encoding
 
 from pennyweight.server.engines.native.tokenizer import CUT_MARGIN, SEEN_PER_TOKEN, Tokenizer, load_tokenizer
 
@@ -34,14 +34,17 @@ def tokenizer(default_model: Path) -> Tokenizer:
 def test_a_text_that_fits_is_never_called_too_long(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
     for limit in (len(ids), len(ids) + 1, 2 * len(ids)):
-        assert tokenizer.encode_at_most(limit, text, add_special_tokens=False) == ids
+        found = tokenizer.encode_at_most(limit, text, add_special_tokens=False)
+        assert found is not None
+        assert found.ids == ids
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_a_text_that_does_not_fit_is_told_or_given_whole(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False)
     for limit in (1, 100, len(ids) // 2, len(ids) - 1):
-        assert tokenizer.encode_at_most(limit, text, add_special_tokens=False) in (None, ids)
+        found = tokenizer.encode_at_most(limit, text, add_special_tokens=False)
+        assert found is None or found.ids == ids
 
 
 @pytest.mark.parametrize("text", ["a", "1", "\n", "\u0301", "ab ", "<|im_start|>"])
@@ -49,13 +52,13 @@ def test_only_a_beginning_of_a_text_that_is_far_too_long_is_looked_at(
     tokenizer: Tokenizer, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    encode = Tokenizer.encode
+    encode = Tokenizer._encoding
 
-    def counting(self: Tokenizer, text: str, **options: Any) -> list[int]:
+    def counting(self: Tokenizer, text: str, add_special_tokens: bool) -> Encoding:
         seen.append(len(text))
-        return encode(self, text, **options)
+        return encode(self, text, add_special_tokens)
 
-    monkeypatch.setattr(Tokenizer, "encode", counting)
+    monkeypatch.setattr(Tokenizer, "_encoding", counting)
     limit = 4 * CUT_MARGIN
     assert tokenizer.encode_at_most(limit, text * 1_000_000, add_special_tokens=False) is None
     assert sum(seen) <= 4 * SEEN_PER_TOKEN * limit
