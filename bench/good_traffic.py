@@ -41,15 +41,20 @@ class GoodAnswer:
     failure: str | None = None
 
 
-def good_bodies(model: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Chats, each unlike the others, the same for the same seed."""
+def good_bodies(model: str, count: int, seed: int, phase: int = 0) -> list[dict[str, Any]]:
+    """Chats, each unlike the others, the same for the same seed and phase.
+
+    Another phase has the same questions in the same order, each with a number of its own in front, so that nothing of a
+    prompt is in the prefix cache from the phase before.
+    """
     generator = random.Random(seed)
+    numbers = random.Random(f"{seed} {phase}")
     bodies = []
     for number in range(count):
         question = generator.choice(QUESTIONS).format(generator.choice(PLACES))
         body: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": "user", "content": f"({generator.randrange(10**6)}) {question}"}],
+            "messages": [{"role": "user", "content": f"({numbers.randrange(10**5, 10**6)}) {question}"}],
             "stream": True,
             "temperature": 0,
             "max_tokens": OUTPUT_TOKENS,

@@ -77,8 +77,8 @@ async def _measure(
     ) as pool:
         for number in range(rounds):
             phases = [False, True] if number % 2 == 0 else [True, False]
-            bodies = good_bodies(model, round(seconds * good_rate), seed + 2 + number)
-            for is_attacked in phases:
+            for phase, is_attacked in enumerate(phases):
+                bodies = good_bodies(model, round(seconds * good_rate), seed + 2 + number, phase)
                 print(f"round {number + 1} of {rounds}, {'attacked' if is_attacked else 'alone'}", file=sys.stderr)
                 if not is_attacked:
                     alone.append(await run_open_loop(url, bodies, rate=good_rate, seed=number))
