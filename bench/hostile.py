@@ -4,8 +4,8 @@
 
 Against a running server: its capacity is measured by a closed loop of good requests; then good traffic comes at half of
 that in an open loop, in rounds of two phases each, alone and attacked, the order turned from round to round. The attacks
-come from a process of its own, of a low priority, so that making them takes nothing from the server. Latency counts from
-when a request was due. The table is for people; the last line is everything as JSON. The exit code is 1 when a good
+are made before a phase begins, and come from a process of their own, of a low priority. Latency counts from when a
+request was due. The table is for people; the last line is everything as JSON. The exit code is 1 when a good
 request failed or an attack got a 5xx or another answer than it should.
 """
 
@@ -13,25 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
-import os
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from .attackers import Attackers
 from .good_traffic import GoodAnswer, good_bodies, measure_capacity, run_open_loop
-from .hostile_client import complaint, send
-from .hostile_requests import KINDS, Attack, attacks
+from .hostile_requests import KINDS
 from .latency import percentile
 from .load import find_endpoint
 from .machine import this_machine
@@ -72,23 +67,20 @@ async def _measure(
     attacked: list[list[GoodAnswer]] = []
     complaints: Counter[str] = Counter()
     sent = 0
-    with ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(10,)
-    ) as pool:
+    with Attackers(url) as attackers:
         for number in range(rounds):
             phases = [False, True] if number % 2 == 0 else [True, False]
             for phase, is_attacked in enumerate(phases):
                 bodies = good_bodies(model, round(seconds * good_rate), seed + 2 + number, phase)
+                if is_attacked:
+                    await attackers.prepare(model, kinds, round(requests / rounds), seed + number)
                 print(f"round {number + 1} of {rounds}, {'attacked' if is_attacked else 'alone'}", file=sys.stderr)
                 if not is_attacked:
                     alone.append(await run_open_loop(url, bodies, rate=good_rate, seed=number))
                     continue
-                attacking = asyncio.get_running_loop().run_in_executor(
-                    pool, attack, url, model, kinds, round(requests / rounds), rate, seed + number
-                )
-                # Making the attacks takes some seconds; until then nothing is sent.
+                attackers.start(rate)
                 attacked.append(await run_open_loop(url, bodies, rate=good_rate, seed=number))
-                found, number_sent = await attacking
+                found, number_sent = await attackers.finish()
                 complaints.update(found)
                 sent += number_sent
     return {
@@ -107,25 +99,6 @@ async def _measure(
         "all_alone": _summary([answer for phase in alone for answer in phase]),
         "all_attacked": _summary([answer for phase in attacked for answer in phase]),
     }
-
-
-def attack(url: str, model: str, kinds: list[str], count: int, rate: float, seed: int) -> tuple[list[str], int]:
-    """Send so many attacks of all kinds in turn at a steady rate; what was wrong with the answers. Runs in a process of its own."""
-    each = -(-count // len(kinds))
-    return asyncio.run(_attack(url, attacks(model, each=each, seed=seed, kinds=kinds)[:count], rate))
-
-
-async def _attack(url: str, waiting: Sequence[Attack], rate: float) -> tuple[list[str], int]:
-    address = urlsplit(url)
-    host, port = address.hostname or "", address.port or 80
-    began = time.perf_counter()
-    sending = []
-    for place, one in enumerate(waiting):
-        await asyncio.sleep(max(0.0, began + place / rate - time.perf_counter()))
-        sending.append(asyncio.create_task(send(one, host, port)))
-    replies = await asyncio.gather(*sending)
-    found = (complaint(one, reply) for one, reply in zip(waiting, replies, strict=True))
-    return [text for text in found if text is not None], len(waiting)
 
 
 def _summary(answers: Sequence[GoodAnswer]) -> dict[str, float]:
