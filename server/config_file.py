@@ -159,7 +159,7 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
             "no client can send such a key"
         )
     engine = settings.engine
-    if engine.max_num_batched_tokens < engine.max_num_seqs:
+    if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(
             f"engine.max_num_batched_tokens ({engine.max_num_batched_tokens}) must not be below "
             f"engine.max_num_seqs ({engine.max_num_seqs}): each running sequence takes a token of every step"

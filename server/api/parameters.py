@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -106,16 +107,20 @@ def warning_of(unknown: Iterable[str]) -> str | None:
 def _unread(raw: Any, read: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every path, with its value, of a JSON object in ``raw`` that became a struct without a field of that name."""
     if isinstance(read, msgspec.Struct):
-        fields = read.__struct_encode_fields__
+        fields = _fields(type(read))
         for name, value in raw.items():
-            below = f"{path}.{name}" if path else name
-            if name in fields:
-                yield from _unread(value, getattr(read, name), below)
-            else:
-                yield below, value
+            if name not in fields:
+                yield f"{path}.{name}" if path else name, value
+            elif isinstance(value, dict | list):
+                yield from _unread(value, getattr(read, name), f"{path}.{name}" if path else name)
     elif isinstance(read, list) and read and not isinstance(read[0], (str, int, float)):
         for index, (value, item) in enumerate(zip(raw, read, strict=True)):
             yield from _unread(value, item, f"{path}[{index}]")
+
+
+@functools.cache
+def _fields(struct: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(struct.__struct_encode_fields__)
 
 
 def _refuse(path: str, value: object, refusal: Refusal) -> None:

@@ -135,7 +135,7 @@ FLAGS = (
         "engine",
         "max_num_batched_tokens",
         int,
-        "Tokens in a step: decodes first, prompts in chunks of what is left.",
+        "Tokens in a step: decodes first, prompts in chunks of what is left. By default 128 on a CPU, 2048 on a GPU.",
         ENGINE,
     ),
     Flag(

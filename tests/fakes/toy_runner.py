@@ -27,11 +27,14 @@ def generate_alone(prompt: list[int], num_tokens: int) -> list[int]:
 class ToyRunner:
     """Writes token ids where a real runner writes keys and values, and reads its context back through the block table."""
 
-    def __init__(self, num_blocks: int = 64, block_size: int = 4, max_model_len: int = 128) -> None:
+    def __init__(
+        self, num_blocks: int = 64, block_size: int = 4, max_model_len: int = 128, max_step_tokens: int = 16
+    ) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.max_model_len = max_model_len
         self.max_prompt_logprob_rows = 8
+        self.max_step_tokens = max_step_tokens
         self.vocab_size = VOCAB_SIZE
         self.memory = np.full((num_blocks, block_size), -1, dtype=np.int32)
         self.rows: set[tuple[str, int]] = set()

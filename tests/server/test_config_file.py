@@ -95,7 +95,10 @@ def test_sizes_have_units(text: str, size: int) -> None:
         ),
         ("engine: {block_size: 20}", "a positive multiple of 16"),
         ("engine: {kv_cache_memory: 2 bananas}", "'2 bananas' is no size"),
-        ("engine: {max_num_seqs: 600}", r"max_num_batched_tokens \(512\) must not be below .* \(600\)"),
+        (
+            "engine: {max_num_batched_tokens: 512, max_num_seqs: 600}",
+            r"max_num_batched_tokens \(512\) must not be below .* \(600\)",
+        ),
         ("engine: {tool_call_parser: xml}", "one of hermes, llama3, mistral"),
         ("log: {level: loud}", "one of debug, info, warning, error"),
         ("limits: {max_n: 0}", r"limits\.max_n .* at least 1"),

@@ -31,6 +31,7 @@ class Runner(Protocol):
     block_size: int
     num_blocks: int
     max_prompt_logprob_rows: int
+    max_step_tokens: int
 
     def execute(self, batch: Batch) -> StepResult: ...
 
@@ -63,7 +64,7 @@ class NativeEngineCore:
         self.scheduler = Scheduler(
             self.blocks,
             max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=max(settings.max_num_batched_tokens, settings.max_num_seqs),
+            max_num_batched_tokens=runner.max_step_tokens,
             max_prompt_logprob_rows=runner.max_prompt_logprob_rows,
             on_release=self._released,
         )

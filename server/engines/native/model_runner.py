@@ -18,7 +18,7 @@ from pennyweight.server.config import EngineSettings
 from pennyweight.server.errors import ModelError
 
 from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
-from .capacity import plan_capacity
+from .capacity import plan_capacity, step_tokens
 from .checkpoint import Checkpoint
 from .families.registry import FAMILIES
 from .loader import open_weights
@@ -59,6 +59,7 @@ class ModelRunner:
         geometry = _plan_geometry(config, settings, self._backend)
         self.max_model_len = geometry.max_model_len
         self.num_blocks = geometry.num_blocks
+        self.max_step_tokens = geometry.max_tokens
         self._max_logit_rows = geometry.max_logit_rows
         try:
             self._backend.allocate(geometry)
@@ -189,7 +190,7 @@ def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backe
         rope_sin=rope_sin,
         block_size=settings.block_size,
         num_blocks=capacity.num_blocks,
-        max_tokens=max(settings.max_num_batched_tokens, settings.max_num_seqs),
+        max_tokens=step_tokens(settings, is_cuda=is_cuda),
         max_seqs=settings.max_num_seqs,
         max_logit_rows=settings.max_num_seqs + MAX_PROMPT_LOGPROB_ROWS,
         qk_norm_eps=config.rms_norm_eps,

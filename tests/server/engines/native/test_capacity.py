@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.native.capacity import GIB, Capacity, plan_capacity
+from pennyweight.server.engines.native.capacity import GIB, Capacity, plan_capacity, step_tokens
 from pennyweight.server.errors import ModelError
 
 BLOCK = 1 << 20
@@ -50,3 +50,18 @@ def test_a_context_that_does_not_fit_is_refused_with_what_it_needs() -> None:
         plan(max_model_len=131_072)
     with pytest.raises(ModelError, match="give more with kv_cache_memory"):
         plan(free_memory=BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_cuda", "expected"),
+    [
+        ({}, False, 128),
+        ({}, True, 2048),
+        ({"max_num_seqs": 300}, False, 300),
+        ({"max_num_batched_tokens": 512}, False, 512),
+    ],
+)
+def test_a_step_is_short_on_a_cpu_and_has_room_for_every_sequence(
+    changes: dict[str, int], is_cuda: bool, expected: int
+) -> None:
+    assert step_tokens(EngineSettings(**changes), is_cuda=is_cuda) == expected

@@ -22,7 +22,7 @@ class NoGrammars:
 
 
 def make_core(runner: ToyRunner, **changes: object) -> NativeEngineCore:
-    options = {"max_num_seqs": 8, "max_num_batched_tokens": 16} | changes
+    options = {"max_num_seqs": 8} | changes
     return NativeEngineCore(runner, NoGrammars(), EngineSettings(**options))
 
 
@@ -142,7 +142,7 @@ def test_a_repeated_prompt_is_found_in_the_prefix_cache() -> None:
 
 
 def test_better_priority_is_served_first_and_displaces_running_work() -> None:
-    core = make_core(ToyRunner(64), max_num_seqs=2, max_num_batched_tokens=8)
+    core = make_core(ToyRunner(64, max_step_tokens=8), max_num_seqs=2)
     for name in ("a", "b"):
         submit(core, name, [1, 2, 3], 30)
     for _ in range(5):
@@ -157,7 +157,7 @@ def test_better_priority_is_served_first_and_displaces_running_work() -> None:
 
 
 def test_decoding_sequences_get_a_token_in_every_step_while_a_long_prompt_comes_in() -> None:
-    core = make_core(ToyRunner(64), max_num_batched_tokens=8)
+    core = make_core(ToyRunner(64, max_step_tokens=8))
     submit(core, "chat", [1], 20)
     core.step()
     submit(core, "long", list(range(60)), 2)
