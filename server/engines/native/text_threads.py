@@ -19,10 +19,9 @@ _T = TypeVar("_T")
 
 # Tokenising 100,000 characters takes tens of milliseconds: more threads than this only take turns with the engine's.
 THREADS = 2
-# A text of more characters is tokenised at a low priority: what comes after it takes the engine far longer, if it isn't too long
-# at all. Not in idle time alone, for such a thread may be put off while it holds Python's lock, and then everything waits.
+# A text of more characters is tokenised in the time that nothing else on the machine wants. Where the engine computes on the
+# same cores that is some hundredths, and what comes after it still takes the engine far longer, if it isn't too long at all.
 SHORT_CHARACTERS = 16_384
-NICENESS = 10
 
 
 class TextThreads:
@@ -78,7 +77,7 @@ async def _run_in(threads: ThreadPoolExecutor, function: Callable[[], _T]) -> _T
 
 
 def _give_way() -> None:
-    """Lower the priority of the calling thread. Only Linux has one for each."""
+    """Leave the processor to all other threads. Only Linux has a policy for each."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))

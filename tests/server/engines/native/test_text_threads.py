@@ -14,7 +14,7 @@ from tokenizers import Encoding
 
 from pennyweight.server.config import Settings
 from pennyweight.server.engines.native.text_side import TextSide, load_text_side
-from pennyweight.server.engines.native.text_threads import NICENESS, SHORT_CHARACTERS, TextThreads
+from pennyweight.server.engines.native.text_threads import SHORT_CHARACTERS, TextThreads
 from pennyweight.server.engines.native.tokenizer import Tokenizer
 from pennyweight.server.types import TextPrompt
 
@@ -43,22 +43,22 @@ async def test_short_and_long_texts_get_the_tokenizers_ids(text: TextSide, threa
         assert await threads.decode(text, ids) == text.tokenizer.decode(ids, skip_special_tokens=False)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux alone")
-async def test_only_long_texts_are_tokenised_at_a_low_priority(
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a policy of their own on Linux alone")
+async def test_only_long_texts_wait_for_an_idle_processor(
     text: TextSide, threads: TextThreads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[int] = []
     encode = Tokenizer._encoding
 
     def noting(self: Tokenizer, text: str, add_special_tokens: bool) -> Encoding:
-        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        found.append(os.sched_getscheduler(threading.get_native_id()))
         return encode(self, text, add_special_tokens)
 
     monkeypatch.setattr(Tokenizer, "_encoding", noting)
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    usual = os.sched_getscheduler(0)
     for prompt, at_most in ((SHORT, 100), (LONG, 100_000), (LONG, None), (SHORT, None)):
         await threads.encode(text, prompt, at_most=at_most)
-    assert found == [usual, NICENESS, NICENESS, usual]
+    assert found == [usual, os.SCHED_IDLE, os.SCHED_IDLE, usual]
 
 
 async def test_prompts_do_not_wait_for_what_is_only_counted(
