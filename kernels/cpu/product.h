@@ -156,7 +156,7 @@ struct VectorProducts {
     static void panels(const Product& p, int rows, int panel, Ahead ahead) {
         for_row_groups(rows, [&](auto size, int row, int group, int groups) {
             constexpr int kRows = size();
-            constexpr bool together = kRows * kPanels <= kMostSums;
+            constexpr bool together = kPanels == 1 || kRows * kPanels <= kMostSums;
             const Ahead part = ahead.part(group, groups);
             if constexpr (together) {
                 if (part.from != nullptr)
