@@ -53,7 +53,7 @@ async def test_requests_as_described_are_answered_as_described(id: str) -> None:
     statuses = await answers_to(BY_ID[id], GenerationMode.POSITIVE)
     # Parameters may contradict each other, which no schema tells.
     assert statuses.keys() <= {200, 400}
-    assert statuses[200] >= NUM_REQUESTS // 8
+    assert statuses[200] >= NUM_REQUESTS // 8, statuses
 
 
 @pytest.mark.slow
@@ -94,7 +94,11 @@ def send_generated(url: str, document: dict[str, Any], operation: Operation, mod
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
-    @given(described.as_strategy(generation_mode=mode), st.none() | st.sets(st.sampled_from(names), max_size=3))
+    @given(
+        described.as_strategy(generation_mode=mode),
+        # What is drawn depends on what is imported: two ways to few names, so that enough requests are good ones in any case.
+        st.none() | st.sets(st.sampled_from(names), max_size=3) | st.sets(st.sampled_from(names), max_size=1),
+    )
     def check(case: Case[Any], added: set[str] | None) -> None:
         if is_positive and operation.request is not None:
             body = with_integers(case.body)
