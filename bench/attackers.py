@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import time
@@ -23,17 +24,19 @@ class Attackers:
 
     def __init__(self, url: str) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(theirs, url), daemon=True)
+        self._pipe, self._theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(self._theirs, url), daemon=True)
 
     def __enter__(self) -> Attackers:
         self._process.start()
+        self._theirs.close()  # so that the end of the process is an EOFError here, not a wait without end
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pipe.send(None)
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send(None)
         self._process.join(END_SECONDS)
         self._process.kill()
 

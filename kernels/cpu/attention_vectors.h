@@ -1,7 +1,7 @@
 // Paged attention by vectors, in bfloat16 and float32.
 //
 // Keys lie side by side in the lanes of a vector for the scores, dims for the sums of values, so that a single query costs a
-// sixteenth of what sixteen do. Both are the right-hand side of a product as in product.h, 16 tokens a group:
+// sixteenth of what sixteen do. Both are the right-hand side of a product as in weights.h, 16 tokens a group:
 // keys [block][kv head][group][dim / pair][16 tokens][pair], values [block][kv head][group][token / pair][dim][pair].
 #pragma once
 

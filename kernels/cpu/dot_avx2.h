@@ -1,15 +1,10 @@
-// Dot products of activations with 16 channels at a time, by AVX2: bfloat16 widens to float32, int8 to int16.
+// Dot products of activations with 16 channels at a time, by AVX2: bfloat16 widens to float32, int8 to int16. Activations are
+// kept as wide as they are multiplied, for widening them each time would cost as much as the product.
 #pragma once
 
-#include "vector.h"
+#include "lanes.h"
 
 namespace pw {
-
-// How weights of a type are multiplied. kPair: elements of K that lie together for each channel. Activation: what a row of the
-// other operand is made of, as wide as it is multiplied, for widening it each time would cost as much as the product. kParts:
-// turns in which a pair is taken.
-template <class T>
-struct Lanes;
 
 // Rows that are multiplied at once, whose sums stay in registers (two for 16 channels of a row), and the most sums of several
 // products side by side.

@@ -1,14 +1,9 @@
 // Dot products of activations with 16 channels at a time, by AVX-512: VNNI for int8, BF16 for bfloat16.
 #pragma once
 
-#include "vector.h"
+#include "lanes.h"
 
 namespace pw {
-
-// How weights of a type are multiplied. kPair: elements of K that lie together for each channel, so that 16 channels times
-// kPair fill a register. Activation: what a row of the other operand is made of. kParts: turns in which a pair is taken.
-template <class T>
-struct Lanes;
 
 // Rows that are multiplied at once, whose sums stay in registers, and the most sums of several products side by side.
 constexpr int kMostRows = 8;

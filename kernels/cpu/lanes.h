@@ -1,0 +1,14 @@
+// What dot products of every instruction set offer.
+#pragma once
+
+#include "vector.h"
+
+namespace pw {
+
+// How weights of a type are multiplied. kPair: elements of K that lie together for each channel. Activation: what a row of the
+// other operand is made of. kParts: turns in which a pair is taken. `right` reads 16 channels of a part, `step` adds their
+// products with an activation to the sums; `exact` makes int8's sums those of the plain products.
+template <class T>
+struct Lanes;
+
+}  // namespace pw
