@@ -85,16 +85,17 @@ define install_package
 	|| { cat .venv/install.log; echo "make: the installation failed; see above"; exit 1; }
 	@$(BIN)/python -c 'from pennyweight.kernels.cpu.library import library_path; import sys; sys.exit(library_path("avx2") is None)' \
 	|| echo "make: the CPU kernels were not built (is there a C++ compiler?): PyTorch's will be used, slower on a CPU"
-	@touch $@
+	@touch .venv/installed $@
 endef
 
 .venv/installed: .venv/torch $(SOURCES)
 	$(call install_package,)
 
-.venv/installed-test: .venv/installed
+# Each installation compiles the kernels beside their sources, which is no change of these: the first mark is made anew with each.
+.venv/installed-test: pyproject.toml constraints.txt | .venv/installed
 	$(call install_package,[test])
 
-.venv/installed-check: .venv/installed
+.venv/installed-check: pyproject.toml constraints.txt | .venv/installed
 	$(call install_package,[test$(comma)check])
 
 comma := ,
