@@ -25,7 +25,8 @@ from .number_bound import DigitTokens, NumberBound
 # Work is bounded at each place where it could explode, so that a grammar ends with an error and not the step loop with it.
 LIMITS = LLParserLimits(
     max_items_in_row=2000,
-    initial_lexer_fuel=1_000_000,
+    # A choice of 5,000 texts takes some 150,000; repetitions of repetitions take all there is, and time by the square of it.
+    initial_lexer_fuel=300_000,
     step_lexer_fuel=200_000,
     step_max_items=50_000,
     max_lexer_states=50_000,
