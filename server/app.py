@@ -88,15 +88,23 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     # Here and not above: who embeds the application with engines of another kind needs none of this.
-    from .engines.native.client import NativeEngine
-    from .engines.native.model_store import resolve
+    from .engines.local.client import LocalEngine
+    from .engines.local.model_store import resolve
+    from .engines.native.launch import native_launch
+    from .engines.vllm.launch import vllm_launch
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
     with bind(settings.http) as listener, LoadingReport(logger) as report:
         path = resolve(settings.engine.model, on_progress=report.advance)
         names = served_names(settings)
-        engine = NativeEngine(settings, path, names[0], on_loading=functools.partial(report.advance, "weights"))
+        engine = LocalEngine(
+            settings,
+            path,
+            names[0],
+            (vllm_launch if settings.engine.kind == "vllm" else native_launch)(settings.engine, path),
+            on_loading=functools.partial(report.advance, "weights"),
+        )
         engines = dict.fromkeys(names, engine)
         admission = Admission(settings.limits.max_waiting)
         app = create_app(settings, engines, admission=admission, logger=logger)
@@ -141,7 +149,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
-        f"engine: native, {engine.model}, dtype {engine.dtype}, device {engine.device}, {engine.max_num_seqs} at once",
+        f"engine: {engine.kind}, {engine.model}, dtype {engine.dtype}, device {engine.device}, {engine.max_num_seqs} at once",
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
 

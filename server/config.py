@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -44,8 +46,15 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model and how the native engine runs it. None means: decided from the model and the machine."""
+    """One model and how an engine on this machine runs it. None means: decided from the model and the machine.
 
+    ``kind`` is the engine, native or vllm; ``engine_args`` are a library's own arguments, by its names, and ``python`` is the
+    interpreter of an environment that has the library, where that isn't the server's own.
+    """
+
+    kind: str = "native"
+    engine_args: dict[str, Any] = msgspec.field(default_factory=dict)
+    python: str | None = None
     model: str = "smollm2-135m-instruct"
     served_model_name: tuple[str, ...] = ()
     dtype: str = "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ DEFAULT_SOURCE = "default"
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 LOG_LEVELS = ("debug", "info", "warning", "error")
+ENGINES = ("native", "vllm")
 DTYPES = ("auto", "bfloat16", "int8", "float32")
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
@@ -139,6 +141,11 @@ def _converted(given: _Given) -> Any:
             value = parse_size(value)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
+    if typing.get_origin(kind) is dict and isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{where} is no JSON object: {error}") from error
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -159,6 +166,11 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
             "no client can send such a key"
         )
     engine = settings.engine
+    if engine.engine_args and engine.kind == "native":
+        raise ConfigError(
+            f"engine.engine_args (from {sources['engine.engine_args']}) are for vLLM (engine.kind: vllm); the native engine's "
+            "settings have names of their own"
+        )
     if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(
             f"engine.max_num_batched_tokens ({engine.max_num_batched_tokens}) must not be below "
@@ -200,6 +212,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
         "auto, cpu, cuda or cuda:N",
     ),
+    _one_of("engine.kind", ENGINES),
     _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
     _one_of("log.level", LOG_LEVELS),
     _one_of("log.format", ("json", "console")),

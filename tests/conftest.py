@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pennyweight.server.engines.native.default_model import download_gguf
-from pennyweight.server.engines.native.model_store import resolve
+from pennyweight.server.engines.local.default_model import download_gguf
+from pennyweight.server.engines.local.model_store import resolve
 
 REPORT = pytest.StashKey[list[str]]()
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"

@@ -24,6 +24,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config_file": ("server.config", "server.strict_yaml", "server.errors"),
     "server.strict_yaml": ("server.errors",),
     "server.config": ("server.errors",),
+    "server.engines.local": (
+        "server.engines.base",
+        "server.engines.supervisor",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
     "server.engines.native": (
         "kernels",
         "quantize",
@@ -32,6 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
     ),
+    "server.engines.vllm": ("server.engines.local", "server.types", "server.errors", "server.config"),
     "server.engines": ("server.types", "server.errors", "server.config"),
     "server.api": ("server.types", "server.errors", "server.config", "server.engines.base"),
     "server.telemetry": ("server.types", "server.errors", "server.config", "server.engines.base", "server.api"),
@@ -40,9 +48,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server": ("server",),
 }
 # Heavy, and so imported where the work is done: in an engine's own process.
-HEAVY = {"torch": ("kernels", "server.engines.native"), "transformers": (), "vllm": (), "tensorrt_llm": ()}
+HEAVY = {
+    "torch": ("kernels", "server.engines.native"),
+    "transformers": (),
+    "vllm": ("server.engines.vllm",),
+    "tensorrt_llm": (),
+}
 # In the server's own process; nothing there may bring torch in.
-GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.native.client")
+GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.local.client")
 
 
 def module_name(path: Path) -> str:

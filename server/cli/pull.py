@@ -16,7 +16,7 @@ def pull(
     ],
 ) -> None:
     """Fetch a model into this user's cache; the directory is the last line printed."""
-    from pennyweight.server.engines.native import model_store
+    from pennyweight.server.engines.local import model_store
     from pennyweight.server.loading import LoadingReport
     from pennyweight.server.telemetry.logs import make_logger
 

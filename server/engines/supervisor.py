@@ -12,7 +12,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .base import Health, HealthState
@@ -34,12 +34,19 @@ class Watch:
 class _Child:
     """One run of the process, with a thread that reads its frames and one that writes to it."""
 
-    def __init__(self, command: Sequence[str], on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        on_frame: Callable[[bytes], None],
+        on_end: Callable[[], None],
+    ) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
                 [*command[:-1], str(theirs.fileno()), command[-1]],
                 pass_fds=[theirs.fileno()],
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C in a terminal is the server's to handle. Not a session of its own, for where the kernel shares the
                 # processor out by sessions first, no thread of the server could then give way to the engine's.
@@ -101,7 +108,8 @@ class _Child:
 class Supervisor:
     """Runs ``command`` as long as it is wanted. Frames are a 4-byte little-endian length and a body.
 
-    The command is run with the number of its socket put before its last argument. ``on_frame`` is called for each
+    The command is run with the number of its socket put before its last argument, and with ``environment`` added to this
+    process's own. ``on_frame`` is called for each
     frame in a thread of the child's; it calls ``mark_ready`` or ``mark_failed`` when the child says so. ``on_down`` is called
     on the event loop each time a child has ended, with the reason in words; ``is_busy`` tells whether work is under way.
 
@@ -114,11 +122,13 @@ class Supervisor:
         command: Sequence[str],
         *,
         watch: Watch,
+        environment: Mapping[str, str] | None = None,
         on_frame: Callable[[bytes], None],
         on_down: Callable[[str], None],
         is_busy: Callable[[], bool],
     ) -> None:
         self._command = command
+        self._environment = environment or {}
         self._watch = watch
         self._on_frame = on_frame
         self._on_down = on_down
@@ -196,7 +206,7 @@ class Supervisor:
             with contextlib.suppress(RuntimeError):  # the loop may have been closed
                 loop.call_soon_threadsafe(ended.set)
 
-        child = self._child = _Child(self._command, self._on_frame, on_end)
+        child = self._child = _Child(self._command, self._environment, self._on_frame, on_end)
         child.start()
         hung = ""
         try:

@@ -11,8 +11,8 @@ from typing import Any
 
 from fakes.tiny_models import Answer, run, step, submit
 
+from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.engines.native.engine import NativeEngineCore
-from pennyweight.server.engines.native.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)

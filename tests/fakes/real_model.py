@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pennyweight.server.engines.native.chat_template import load_chat_template
-from pennyweight.server.engines.native.tokenizer import load_tokenizer
+from pennyweight.server.engines.local.chat_template import load_chat_template
+from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.types import ChatPrompt, Message
 
 # Two logits this near to each other in float64 are a tie: float32 may take either.

@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.messages import Logprobs, Submit
+from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.engine import NativeEngineCore
-from pennyweight.server.engines.native.messages import Logprobs, Submit
 from pennyweight.server.engines.native.model_runner import ModelRunner
-from pennyweight.server.engines.native.sequence import TokenChoice
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Constraint
 

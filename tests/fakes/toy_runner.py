@@ -6,8 +6,9 @@ import zlib
 
 import numpy as np
 
+from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.batch import Batch, PositionLogprobs, StepResult
-from pennyweight.server.engines.native.sequence import Sequence, TokenChoice
+from pennyweight.server.engines.native.sequence import Sequence
 
 VOCAB_SIZE = 997
 NO_LOGPROBS = PositionLogprobs(0.0, np.empty(0, np.int32), np.empty(0, np.float32))

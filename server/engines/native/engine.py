@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.messages import Logprobs, Progress, Stats, Submit
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Constraint, FinishReason
 
 from .batch import Batch, PositionLogprobs, StepResult
 from .block_manager import BlockManager
-from .messages import Logprobs, Progress, Stats, Submit
 from .scheduler import Scheduler
 from .sequence import Sequence, SequenceStatus
 
 if TYPE_CHECKING:
-    from .grammar import Matcher
+    from pennyweight.server.engines.local.grammar import Matcher
 
 
 class Runner(Protocol):

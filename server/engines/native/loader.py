@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -14,17 +13,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pennyweight.server.engines.local.gguf import GGUFModel
+from pennyweight.server.engines.local.gguf_file import GGUFFile
+from pennyweight.server.engines.local.weights_digest import weights_digest
 from pennyweight.server.errors import ModelError
-
-from .gguf import GGUFModel
-from .gguf_file import GGUFFile
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth")
-
-HASH_CHUNK = 64 * 1024
-HASH_CHUNKS = 64
 
 
 class Weights(Protocol):
@@ -49,9 +45,7 @@ class Weights(Protocol):
     def hash(self) -> str:
         """A hexadecimal digest that changes with the weights, made in milliseconds.
 
-        It covers each file's size, its header (names, shapes, types, places) and ``HASH_CHUNKS`` chunks of ``HASH_CHUNK``
-        bytes spread evenly over it, the end included. Other training, quantisation or rounding changes nearly every
-        byte and so the digest; a few bytes edited between the chunks of a large file do not.
+        See ``weights_digest``.
         """
         ...
 
@@ -152,7 +146,7 @@ class _SafetensorsWeights:
         return tensor
 
     def hash(self) -> str:
-        return _digest((file.path, file.header_bytes) for file in self._files)
+        return weights_digest((file.path, file.header_bytes) for file in self._files)
 
     def __enter__(self) -> Self:
         return self
@@ -181,25 +175,10 @@ class _GGUFWeights:
         return torch.from_numpy(values if values.flags.writeable else np.array(values))
 
     def hash(self) -> str:
-        return _digest([(self._model.file.path, self._model.file.data_start)])
+        return weights_digest([(self._model.file.path, self._model.file.data_start)])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._model.file.close()
-
-
-def _digest(files: Iterable[tuple[Path, int]]) -> str:
-    """Of each file's size, its first ``header_bytes`` bytes, and chunks of the rest."""
-    digest = hashlib.sha256()
-    for path, header_bytes in files:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            digest.update(size.to_bytes(8, "little") + file.read(header_bytes))
-            last = max(header_bytes, size - HASH_CHUNK)
-            for part in range(HASH_CHUNKS):
-                file.seek(header_bytes + (last - header_bytes) * part // (HASH_CHUNKS - 1))
-                digest.update(file.read(HASH_CHUNK))
-    return digest.hexdigest()

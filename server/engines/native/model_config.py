@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pennyweight.server.engines.local.gguf import gguf_config
+from pennyweight.server.engines.local.model_json import read_json_object
 from pennyweight.server.errors import ModelError
-
-from .gguf import gguf_config
-from .model_json import read_json_object
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pennyweight.kernels.sampling import Sampled, SamplingBatch, sample
+from pennyweight.server.engines.local.grammar import fill_masks
 
 from .batch import PositionLogprobs
-from .grammar import fill_masks
 from .penalties import Penalties
 from .sequence import Sequence
 

@@ -6,7 +6,6 @@ import ctypes
 import gc
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -16,60 +15,25 @@ from pathlib import Path
 import msgspec
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.connection import Connection
+from pennyweight.server.engines.local.messages import Failed, Loading, Outputs, Ready, Submit
 from pennyweight.server.errors import ModelError
 
 from .engine import NativeEngineCore
-from .messages import HEADER, Abort, Failed, FromEngine, Loading, Outputs, Ready, Submit, decode_to_engine, frame
 
 PR_SET_PDEATHSIG = 1
 SIGN_OF_LIFE_SECONDS = 0.5
-
-
-class Connection:
-    """The engine's end of the socket pair. EOF means that the server has gone."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._buffer = bytearray()
-
-    def send(self, message: FromEngine) -> None:
-        """Blocks while the server does not read."""
-        self._socket.sendall(frame(message))
-
-    def receive(self, timeout: float) -> list[Submit | Abort]:
-        """What has arrived within ``timeout`` seconds. Raises EOFError when the server's end is closed."""
-        messages: list[Submit | Abort] = []
-        while select.select([self._socket], [], [], 0 if messages else timeout)[0]:
-            received = self._socket.recv(1 << 20)
-            if not received:
-                raise EOFError
-            self._buffer += received
-            messages += self._take_frames()
-            timeout = 0
-        return messages
-
-    def _take_frames(self) -> list[Submit | Abort]:
-        messages = []
-        start = 0
-        while len(self._buffer) - start >= HEADER.size:
-            (length,) = HEADER.unpack_from(self._buffer, start)
-            end = start + HEADER.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(decode_to_engine(self._buffer[start + HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
-        return messages
 
 
 def _load(connection: Connection, path: Path, settings: EngineSettings) -> NativeEngineCore:
     # These bring torch in: only here, so that a bad message or a missing directory is told before.
     import torch
 
-    from .generation_defaults import load_generation_defaults
-    from .grammar import GrammarCompiler
+    from pennyweight.server.engines.local.generation_defaults import load_generation_defaults
+    from pennyweight.server.engines.local.grammar import GrammarCompiler
+    from pennyweight.server.engines.local.tokenizer import load_tokenizer
+
     from .model_runner import ModelRunner
-    from .tokenizer import load_tokenizer
 
     told = 0.0
 

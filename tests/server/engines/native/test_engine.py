@@ -9,9 +9,9 @@ import pytest
 from fakes.toy_runner import VOCAB_SIZE, ToyRunner, generate_alone
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.messages import Progress, Submit
+from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.engine import NativeEngineCore
-from pennyweight.server.engines.native.messages import Progress, Submit
-from pennyweight.server.engines.native.sequence import TokenChoice
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Constraint, ConstraintKind, FinishReason
 

@@ -19,10 +19,11 @@ from fakes.tiny_models import (
 )
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.batch import Batch, ScheduledSequence
 from pennyweight.server.engines.native.engine import NativeEngineCore
 from pennyweight.server.engines.native.model_runner import MAX_PROMPT_LOGPROB_ROWS, ModelRunner, resolve_precision
-from pennyweight.server.engines.native.sequence import Sequence, TokenChoice
+from pennyweight.server.engines.native.sequence import Sequence
 from pennyweight.server.errors import ModelError
 
 # Keys and values in float32 of 2 layers with 2 heads of 16, 16 tokens to a block.

@@ -11,9 +11,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from pennyweight.server.engines.native.grammar import GrammarCompiler, Matcher
+from pennyweight.server.engines.local.grammar import GrammarCompiler, Matcher
+from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.sampler import Sampler
-from pennyweight.server.engines.native.sequence import Sequence, TokenChoice
+from pennyweight.server.engines.native.sequence import Sequence
 from pennyweight.server.types import Constraint, ConstraintKind
 
 VOCAB_SIZE = 50

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Inner
 
-from pennyweight.server.engines.native.detokenizer import Detokenizer
-from pennyweight.server.engines.native.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
+from pennyweight.server.engines.local.detokenizer import Detokenizer
+from pennyweight.server.engines.local.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from pennyweight.server.errors import ModelError
 
 VOCAB_SIZE = 49152

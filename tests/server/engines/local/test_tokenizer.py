@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Encoding
 
-from pennyweight.server.engines.native.tokenizer import CUT_MARGIN, SEEN_PER_TOKEN, Tokenizer, load_tokenizer
+from pennyweight.server.engines.local.tokenizer import CUT_MARGIN, SEEN_PER_TOKEN, Tokenizer, load_tokenizer
 
 TEXTS = {
     "words": "The quick brown fox jumps over the lazy dog. " * 400,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pennyweight.server.engines.native.detokenizer import Detokenizer
-from pennyweight.server.engines.native.tokenizer import Tokenizer, load_tokenizer
+from pennyweight.server.engines.local.detokenizer import Detokenizer
+from pennyweight.server.engines.local.tokenizer import Tokenizer, load_tokenizer
 
 # One token a byte, so that text can be cut anywhere.
 SPECIAL = 256

@@ -1,4 +1,4 @@
-"""The native engine as the server sees it: an Engine whose work is done in a child process of its own."""
+"""An engine whose weights lie on this machine, as the server sees it: text is handled here, tokens in a child process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import msgspec
+from typing import Any
 
 from pennyweight.server.config import Settings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
@@ -32,10 +32,25 @@ from .text_side import TextSide, load_text_side
 from .text_threads import TextThreads
 
 
-class NativeEngine:
-    """Implements Engine. ``start`` first; the weights are loaded by the child while the tokenizer is loaded here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How an engine's process is started: ``python -m module FD JSON``, where the JSON is ``arguments``.
 
-    ``on_loading`` is called in a thread with the bytes loaded and in all.
+    ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own.
+    """
+
+    engine: str
+    module: str
+    arguments: Mapping[str, Any]
+    python: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class LocalEngine:
+    """Implements Engine for everything that speaks ``messages``: our own engine, and libraries behind a worker of ours.
+
+    ``start`` first; the weights are loaded by the child while the tokenizer is loaded here. ``on_loading`` is called in a
+    thread with the bytes loaded and in all.
     """
 
     def __init__(
@@ -43,6 +58,7 @@ class NativeEngine:
         settings: Settings,
         path: Path,
         name: str,
+        launch: Launch,
         *,
         on_loading: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
@@ -50,6 +66,7 @@ class NativeEngine:
         self._settings = settings
         self._path = path
         self._name = name
+        self._launch = launch
         self._on_loading = on_loading
         self._text: TextSide | None = None
         self._guard: ConstraintGuard | None = None
@@ -59,9 +76,9 @@ class NativeEngine:
         self._threads = TextThreads()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
-        arguments = json.dumps({"path": str(path), "settings": msgspec.to_builtins(engine)})
         self._supervisor = Supervisor(
-            [sys.executable, "-m", "pennyweight.server.engines.native.worker", arguments],
+            [launch.python, "-m", launch.module, json.dumps(launch.arguments)],
+            environment=launch.environment,
             watch=Watch(start_timeout=engine.start_timeout, stall_seconds=engine.stall_seconds),
             on_frame=self._on_frame,
             on_down=self._on_down,
@@ -206,8 +223,10 @@ class NativeEngine:
                     loop.call_soon_threadsafe(_deliver, ready)
             case Loading(done=done, total=total):
                 self._on_loading(done, total)
-            case Failed(message=message):
-                self._supervisor.mark_failed(message)
+            case Failed(message=message, is_permanent=is_permanent):
+                # What the first start fails with is told to the one who waits for it; later the supervisor tries on.
+                if is_permanent or not self._supervisor.restarts:
+                    self._supervisor.mark_failed(message)
             case Ready() as message:
                 loop.call_soon_threadsafe(self._on_ready, message)
 
@@ -226,7 +245,7 @@ class NativeEngine:
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self._capabilities = Capabilities(
             model=self._name,
-            engine="native",
+            engine=self._launch.engine,
             fingerprint=f"fp_{digest[:16]}",
             max_model_len=message.max_model_len,
             vocab_size=message.vocab_size,

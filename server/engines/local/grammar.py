@@ -5,21 +5,20 @@ JSON is written compactly: no free whitespace, and numbers end after MAX_DIGITS 
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, grammar_from
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
 from pennyweight.server.errors import InvalidConstraint
 from pennyweight.server.types import Constraint, ConstraintKind
 
+from .grammar_text import grammar_text
 from .number_bound import DigitTokens, NumberBound
 
 # Work is bounded at each place where it could explode, so that a grammar ends with an error and not the step loop with it.
@@ -170,7 +169,7 @@ class GrammarCompiler:
         prototype = self._prototypes.get(key)
         if prototype is None:
             try:
-                grammar = _grammar(constraint)
+                grammar = grammar_text(constraint)
             except (ValueError, RecursionError) as error:
                 reason = _shortened(str(error))
                 raise InvalidConstraint(f"Invalid '{constraint.param}': {reason}", param=constraint.param) from error
@@ -183,51 +182,6 @@ class GrammarCompiler:
                 self._prototypes.popitem(last=False)
         self._prototypes.move_to_end(key)
         return prototype
-
-
-def _grammar(constraint: Constraint) -> str:
-    """The constraint in llguidance's own form. Raises ValueError with a reason; most of the checking is the matcher's."""
-    match constraint.kind:
-        case ConstraintKind.JSON_OBJECT:
-            return _json_grammar({"type": "object"})
-        case ConstraintKind.JSON_SCHEMA:
-            return _json_grammar(json.loads(constraint.value))
-        case ConstraintKind.REGEX:
-            return LLMatcher.grammar_from_regex(constraint.value)
-        case ConstraintKind.CHOICE:
-            return _choice_grammar(json.loads(constraint.value))
-        case ConstraintKind.GRAMMAR:
-            # Lark stays as it is; GBNF, with its "root ::=", is rewritten.
-            return grammar_from("grammar", constraint.value)
-
-
-def _json_grammar(schema: object) -> str:
-    if schema is True:
-        schema = {}
-    elif schema is False:
-        raise ValueError("the schema false matches nothing")
-    if not isinstance(schema, dict):
-        raise ValueError("a JSON Schema is an object or a boolean")
-    if "x-guidance" in schema:
-        raise ValueError("the keyword x-guidance is not supported")
-    return LLMatcher.grammar_from_json_schema(
-        schema,
-        overrides={
-            "whitespace_flexible": False,
-            "item_separator": ",",
-            "key_separator": ":",
-            "coerce_one_of": False,
-            "lenient": False,
-        },
-    )
-
-
-def _choice_grammar(choices: Any) -> str:
-    if not isinstance(choices, list) or not choices or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError("choices are a list of texts")
-    # One terminal, not one for each choice: it may end after the shorter of two where one begins the other.
-    texts = " | ".join(json.dumps(choice) for choice in choices)
-    return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}\n")
 
 
 def _shortened(message: str) -> str:

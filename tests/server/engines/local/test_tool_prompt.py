@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pennyweight.server.engines.native.tool_prompt import tell_of_tools
+from pennyweight.server.engines.local.tool_prompt import tell_of_tools
 from pennyweight.server.types import Message, Tool, ToolCall
 
 USER = Message(role="user", content="Hi")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pennyweight.server.engines.native.chat_template import ChatTemplate
+from pennyweight.server.engines.local.chat_template import ChatTemplate
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import ChatPrompt, Message, Tool, ToolCall
 

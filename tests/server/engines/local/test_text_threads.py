@@ -13,9 +13,9 @@ import pytest
 from tokenizers import Encoding
 
 from pennyweight.server.config import Settings
-from pennyweight.server.engines.native.text_side import TextSide, load_text_side
-from pennyweight.server.engines.native.text_threads import SHORT_CHARACTERS, TextThreads
-from pennyweight.server.engines.native.tokenizer import Tokenizer
+from pennyweight.server.engines.local.text_side import TextSide, load_text_side
+from pennyweight.server.engines.local.text_threads import SHORT_CHARACTERS, TextThreads
+from pennyweight.server.engines.local.tokenizer import Tokenizer
 from pennyweight.server.types import TextPrompt
 
 SHORT, LONG = TextPrompt(text="A few words."), TextPrompt(text="words " * SHORT_CHARACTERS)

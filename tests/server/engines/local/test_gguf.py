@@ -25,9 +25,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pennyweight.server.engines.native.gguf import GGUFModel, config_of, gguf_config, tokenizer_config_of
-from pennyweight.server.engines.native.gguf_convert import to_bfloat16
-from pennyweight.server.engines.native.gguf_file import GGUFFile
+from pennyweight.server.engines.local.gguf import GGUFModel, config_of, gguf_config, tokenizer_config_of
+from pennyweight.server.engines.local.gguf_convert import to_bfloat16
+from pennyweight.server.engines.local.gguf_file import GGUFFile
 from pennyweight.server.engines.native.model_config import FrequencyFactors, load_model_config
 from pennyweight.server.errors import ModelError
 

@@ -14,7 +14,7 @@ from pennyweight.server.types import ChatPrompt, Prompt, Request, SamplingParams
 
 from .generation_defaults import GenerationDefaults
 from .messages import Submit
-from .sequence import TokenChoice
+from .token_choice import TokenChoice
 
 # Below this a temperature is greedy; the same bound as vLLM's, so that the same request means the same.
 GREEDY_TEMPERATURE = 1e-5
@@ -44,6 +44,7 @@ def make_submission(
         priority=request.priority,
         arrival=request.arrival,
         constraint=sampling.constraint,
+        is_seeded=sampling.seed is not None,
     )
 
 

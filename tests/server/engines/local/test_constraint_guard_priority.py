@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from pennyweight.server.engines.native.constraint_guard import ConstraintGuard
-from pennyweight.server.engines.native.tokenizer import load_tokenizer
+from pennyweight.server.engines.local.constraint_guard import ConstraintGuard
+from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.types import Constraint, ConstraintKind
 
 SLOW = Constraint(kind=ConstraintKind.REGEX, value="(a|b)*a(a|b){400}", param="regex")
@@ -25,7 +25,7 @@ def nice_of_session(pid: int) -> int:
 def helpers() -> list[psutil.Process]:
     """The helper and what it has forked; the tests' process may have other children."""
     own = psutil.Process().children(recursive=True)
-    return [child for child in own if "pennyweight.server.engines.native.constraint_guard_worker" in child.cmdline()]
+    return [child for child in own if "pennyweight.server.engines.local.constraint_guard_worker" in child.cmdline()]
 
 
 async def test_what_compiles_has_a_low_priority_of_its_own_and_of_its_session(default_model: Path) -> None:

@@ -1,6 +1,6 @@
 """The helper process of ConstraintGuard: forks a child for each check, so that the tokenizer is built only once.
 
-Run as ``python -m pennyweight.server.engines.native.constraint_guard_worker FD``. The process has one thread, which makes
+Run as ``python -m pennyweight.server.engines.local.constraint_guard_worker FD``. The process has one thread, which makes
 the forks safe. It ends, with all children, when the other end of its socket is closed.
 """
 

@@ -62,7 +62,7 @@ class _Helper:
                 [
                     sys.executable,
                     "-m",
-                    "pennyweight.server.engines.native.constraint_guard_worker",
+                    "pennyweight.server.engines.local.constraint_guard_worker",
                     str(theirs.fileno()),
                 ],
                 pass_fds=[theirs.fileno()],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pennyweight.server.engines.native.generation_defaults import GenerationDefaults, load_generation_defaults
+from pennyweight.server.engines.local.generation_defaults import GenerationDefaults, load_generation_defaults
 from pennyweight.server.errors import ModelError
 
 

@@ -11,7 +11,7 @@ from fakes.tiny_gguf import write_gguf
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer, LlamaTokenizer
 
-from pennyweight.server.engines.native.gguf_tokenizer import tokenizer_from_gguf
+from pennyweight.server.engines.local.gguf_tokenizer import tokenizer_from_gguf
 from pennyweight.server.errors import ModelError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

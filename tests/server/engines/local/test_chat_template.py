@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from pennyweight.server.engines.native.chat_template import ChatTemplate, load_chat_template
+from pennyweight.server.engines.local.chat_template import ChatTemplate, load_chat_template
 from pennyweight.server.errors import InvalidRequest, ModelError
 from pennyweight.server.types import ChatPrompt, Message, Tool, ToolCall
 

@@ -11,13 +11,16 @@ import msgspec
 
 from pennyweight.server.types import Constraint, FinishReason
 
-from .sequence import TokenChoice
+from .token_choice import TokenChoice
 
 HEADER = struct.Struct("<I")
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only=True):
-    """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed."""
+    """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed.
+
+    ``is_seeded`` says that the seeds follow from one that the request gave, and are not random.
+    """
 
     request_id: str
     prompt: bytes
@@ -27,6 +30,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     priority: int
     arrival: float
     constraint: Constraint | None = None
+    is_seeded: bool = False
 
 
 class Abort(msgspec.Struct, frozen=True, array_like=True, tag="abort"):
@@ -55,9 +59,10 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=T
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """The model can't be loaded; starting again would not help."""
+    """The model can't be loaded. ``is_permanent`` says that starting again would not help."""
 
     message: str
+    is_permanent: bool = True
 
 
 class Logprobs(msgspec.Struct, frozen=True, array_like=True):

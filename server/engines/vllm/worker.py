@@ -1,0 +1,204 @@
+"""vLLM's process: an AsyncLLM that takes submissions and gives progress, as the native engine's process does.
+
+vLLM computes in a process of its own below this one. Started by the supervisor with the interpreter of an environment that
+has vLLM; of Pennyweight only the messages and what they are made of are needed there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import difflib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Never
+
+import numpy as np
+import torch
+import vllm
+from vllm.config import VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.stats import IterationStats, SchedulerStats
+
+from pennyweight.server.engines.local.async_worker import AsyncWorker
+from pennyweight.server.engines.local.link import Link
+from pennyweight.server.engines.local.messages import Failed, Progress, Ready, Stats, Submit
+from pennyweight.server.engines.local.weights_digest import directory_digest
+from pennyweight.server.errors import ModelError
+
+from .outputs import progress_of
+from .sampling import sampling_params
+
+WATCH_SECONDS = 0.25
+
+
+class Recorder(StatLoggerBase):  # type: ignore[misc]
+    """Keeps vLLM's own figures as the server wants them; told after every step of its engine."""
+
+    def __init__(self) -> None:
+        self.on_step: Callable[[], None] = lambda: None
+        self.stats = Stats()
+
+    def record(
+        self,
+        scheduler_stats: SchedulerStats | None,
+        iteration_stats: IterationStats | None,
+        *others: object,
+        **more: object,
+    ) -> None:
+        before = self.stats
+        if scheduler_stats is not None:
+            prefix = scheduler_stats.prefix_cache_stats
+            self.stats = Stats(
+                running=scheduler_stats.num_running_reqs,
+                waiting=scheduler_stats.num_waiting_reqs,
+                kv_cache_usage=scheduler_stats.kv_cache_usage,
+                prefix_queries=before.prefix_queries + (prefix.queries if prefix else 0),
+                prefix_hits=before.prefix_hits + (prefix.hits if prefix else 0),
+                preemptions=before.preemptions + (iteration_stats.num_preempted_reqs if iteration_stats else 0),
+            )
+        self.on_step()
+
+    def log_engine_initialized(self) -> None:
+        """The server says for itself when a model is loaded."""
+
+
+class VllmRequests:
+    """Runs choices of submissions as requests of vLLM's."""
+
+    def __init__(self, engine: AsyncLLM) -> None:
+        self._engine = engine
+
+    async def generate(self, submission: Submit, index: int) -> AsyncGenerator[Progress]:
+        """The progress of one choice. Ends this process when the engine has died."""
+        is_first = True
+        try:
+            outputs = self._engine.generate(
+                TokensPrompt(prompt_token_ids=np.frombuffer(submission.prompt, dtype="<i4").tolist()),
+                sampling_params(submission, index),
+                f"{submission.request_id}/{index}",
+                priority=submission.priority,
+            )
+            async with aclosing(outputs):
+                async for output in outputs:
+                    yield progress_of(submission, index, output, is_first=is_first)
+                    is_first = False
+        except EngineDeadError as error:
+            _die(str(error))
+        except EngineGenerateError as error:
+            yield Progress(submission.request_id, index, [], error=f"vLLM failed at the request: {error.__cause__}")
+        except Exception as error:  # whatever vLLM finds wrong with a request; its types differ between versions
+            param = getattr(error, "parameter", None) or "prompt"
+            yield Progress(submission.request_id, index, [], error=str(error), param=param)
+
+    async def until_dead(self) -> Never:
+        """Wait for the engine's end, which ends this process: the supervisor starts it again."""
+        while not self._engine.errored:  # noqa: ASYNC110 (vLLM tells nobody)
+            await asyncio.sleep(WATCH_SECONDS)
+        _die("vLLM's engine has ended")
+
+
+def engine_args(given: Mapping[str, Any]) -> AsyncEngineArgs:
+    """vLLM's arguments. Raises ModelError for a name that this version doesn't have, with the nearest one that it has."""
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ModelError(f"engine.engine_args: vLLM {vllm.__version__} has no argument {name}{hint}")
+    try:
+        return AsyncEngineArgs(**given)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"engine.engine_args: {_reason(error)}") from error
+
+
+def _load(arguments: Mapping[str, Any], recorder: Recorder) -> AsyncLLM:
+    try:
+        config = engine_args(arguments).create_engine_config()
+    except (TypeError, ValueError, OSError) as error:
+        raise ModelError(f"vLLM can't take {arguments['model']}: {_reason(error)}") from error
+
+    def factory(config: VllmConfig, engine_index: int = 0) -> Recorder:
+        return recorder
+
+    return AsyncLLM.from_vllm_config(config, stat_loggers=[factory], disable_log_stats=True)
+
+
+def _ready(engine: AsyncLLM) -> Ready:
+    config = engine.vllm_config
+    model, cache = config.model_config, config.cache_config
+    blocks, block_size = cache.num_gpu_blocks or 0, cache.block_size
+    versions = {"vllm": vllm.__version__, "torch": str(torch.__version__)}
+    return Ready(
+        max_model_len=model.max_model_len,
+        vocab_size=model.get_vocab_size(),
+        num_blocks=blocks,
+        block_size=block_size,
+        fingerprint={
+            "weights": directory_digest(Path(model.model)),
+            "config": config.compute_hash(),
+            "dtype": str(model.dtype),
+            **versions,
+        },
+        details={
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(config.device_config.device_type),
+            "max_model_len": str(model.max_model_len),
+            "kv_cache_tokens": str(blocks * block_size),
+            **versions,
+        },
+    )
+
+
+def _reason(error: Exception) -> str:
+    # pydantic's errors are tables; each line that says what is wrong follows the name of a field.
+    errors = getattr(error, "errors", None)
+    if callable(errors):
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" if one["loc"] else one["msg"] for one in errors()
+        )
+    return " ".join(str(error).split())
+
+
+def _die(reason: str) -> Never:
+    print(f"pennyweight: {reason}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+async def _main(link: Link, arguments: Mapping[str, Any]) -> None:
+    recorder = Recorder()
+    try:
+        engine = _load(arguments, recorder)
+    except ModelError as error:
+        link.send(Failed(str(error)))
+        return
+    except Exception as error:  # the engine's process has printed what really happened
+        link.send(Failed(f"vLLM's engine did not start: {_reason(error)}", is_permanent=False))
+        return
+    requests = VllmRequests(engine)
+    worker = AsyncWorker(link, requests.generate, lambda: recorder.stats)
+    recorder.on_step = worker.on_step
+    link.send(_ready(engine))
+    worker.start()
+    await requests.until_dead()
+
+
+def main() -> None:
+    """``python -m pennyweight.server.engines.vllm.worker FD JSON``, with ``{"arguments": {...}}``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the server's to handle
+    link = Link(socket.socket(fileno=int(sys.argv[1])))
+    asyncio.run(_main(link, json.loads(sys.argv[2])["arguments"]))
+
+
+if __name__ == "__main__":
+    main()
