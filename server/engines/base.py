@@ -9,6 +9,8 @@ from typing import Protocol
 
 from pennyweight.server.types import Event, Prompt, Request
 
+from .features import ALL_FEATURES, Feature
+
 
 class HealthState(enum.StrEnum):
     """Where an engine is in its life. Only READY takes requests."""
@@ -35,6 +37,7 @@ class Capabilities:
 
     ``tool_format`` names how the model writes tool calls (hermes, llama3, mistral); ``template_kwargs`` are the names
     that its chat template reads; ``has_chat_template`` is false for base models. ``created`` is the weights' time in Unix seconds.
+    What a request uses that is not among ``features``, ``generate`` refuses with UnsupportedParameter.
     """
 
     model: str
@@ -46,6 +49,7 @@ class Capabilities:
     has_chat_template: bool = True
     template_kwargs: frozenset[str] = frozenset()
     created: int = 0
+    features: frozenset[Feature] = ALL_FEATURES
     details: dict[str, str] = field(default_factory=dict)
 
 
