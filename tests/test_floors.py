@@ -49,7 +49,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Heavy, and so imported where the work is done: in an engine's own process.
 HEAVY = {
-    "torch": ("kernels", "server.engines.native"),
+    "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": (),
