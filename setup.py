@@ -1,7 +1,8 @@
 """Compiles the CPU kernels when the package is built; everything else is in pyproject.toml.
 
 The compiler is $CXX, else c++, g++ or clang++, else the one that the package ziglang carries. Where there is none, the package
-installs without the kernels and computes with PyTorch's, slower: `pennyweight doctor` tells.
+installs without the kernels and computes with PyTorch's, slower: `pennyweight doctor` tells. PENNYWEIGHT_KERNELS=none leaves them
+out, for an environment in which only another engine's worker runs.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class BuildKernels(build_ext):
     """Compiles with the first compiler that can."""
 
     def build_extension(self, ext: Extension) -> None:
+        if os.environ.get("PENNYWEIGHT_KERNELS") == "none":
+            return
         if platform.machine() not in ("x86_64", "AMD64"):
             print(f"pennyweight: no CPU kernels for {platform.machine()} yet; PyTorch's will be used")
             return

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib.metadata
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,6 +25,7 @@ from .errors import ConfigError, MethodNotAllowed, ModelError, NotFound, Pennywe
 from .gateway import Gateway
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors, record_of
+from .model_names import described_models
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
@@ -88,24 +87,12 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     # Here and not above: who embeds the application with engines of another kind needs none of this.
-    from .engines.local.client import LocalEngine
-    from .engines.local.model_store import resolve
-    from .engines.native.launch import native_launch
-    from .engines.vllm.launch import vllm_launch
+    from .models import open_models
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
     with bind(settings.http) as listener, LoadingReport(logger) as report:
-        path = resolve(settings.engine.model, on_progress=report.advance)
-        names = served_names(settings)
-        engine = LocalEngine(
-            settings,
-            path,
-            names[0],
-            (vllm_launch if settings.engine.kind == "vllm" else native_launch)(settings.engine, path),
-            on_loading=functools.partial(report.advance, "weights"),
-        )
-        engines = dict.fromkeys(names, engine)
+        engines = open_models(settings, report, logger)
         admission = Admission(settings.limits.max_waiting)
         app = create_app(settings, engines, admission=admission, logger=logger)
         host, port = listener.getsockname()[:2]
@@ -116,7 +103,7 @@ def _serve(settings: Settings) -> int:
             engines,
             admission,
             logger,
-            on_listening=lambda: logger.info("listening", url=url, models=names, path=str(path)),
+            on_listening=lambda: logger.info("listening", url=url, models=list(engines)),
             on_ready=report.close,
         )
 
@@ -128,18 +115,9 @@ def _serve(settings: Settings) -> int:
             return runner.run(run())
 
 
-def served_names(settings: Settings) -> tuple[str, ...]:
-    """What clients may call the model: the names given, else the model's own; of a path, its last part."""
-    model = settings.engine.model
-    path = Path(model).expanduser()
-    return settings.engine.served_model_name or (
-        (path.absolute().name.removesuffix(".gguf") if path.exists() else model),
-    )
-
-
 def describe_pipeline(settings: Settings) -> list[str]:
     """The way of a request, a line for each station with its settings. Keys are counted, never shown."""
-    http, limits, engine = settings.http, settings.limits, settings.engine
+    http, limits = settings.http, settings.limits
     keys = (
         f"{len(http.api_keys)} API keys, all but {', '.join(sorted(PUBLIC_PATHS))}" if http.api_keys else "open to all"
     )
@@ -149,7 +127,10 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
-        f"engine: {engine.kind}, {engine.model}, dtype {engine.dtype}, device {engine.device}, {engine.max_num_seqs} at once",
+        *(
+            f"model {', '.join(names)}: {one.kind}, {one.model}, dtype {one.dtype}, device {one.device}, {one.max_num_seqs} at once"
+            for names, one in described_models(settings)
+        ),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
 

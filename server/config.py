@@ -74,6 +74,26 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     start_timeout: float = 600.0
 
 
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of several models. A ``pinned`` one is loaded at the start and stays."""
+
+    local: EngineSettings
+    pinned: bool = False
+
+
+class ResidencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How several models share the memory. Without a ``memory_budget`` (bytes) all are loaded at the start and stay.
+
+    With one they are loaded on demand. ``max_queue`` requests may wait for a model to be loaded; it then stays for at least
+    ``min_residence`` seconds; after ``idle_timeout`` seconds without a request (None: never) it is unloaded.
+    """
+
+    memory_budget: int | None = None
+    max_queue: int = 256
+    min_residence: float = 5.0
+    idle_timeout: float | None = None
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -83,9 +103,11 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything the server reads at its start."""
+    """Everything the server reads at its start. ``models`` are by the names that clients give; none means the one of ``engine``."""
 
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
+    residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
+    models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from .config import Settings
+from .config import EngineSettings, ModelSettings, Settings
 from .errors import ConfigError
 from .strict_yaml import Document, read_yaml
 
@@ -22,7 +22,10 @@ OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA")
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 DEFAULT_SOURCE = "default"
 
-SECTIONS: Mapping[str, type[msgspec.Struct]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+MODELS = "models"
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != MODELS
+}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("native", "vllm")
 DTYPES = ("auto", "bfloat16", "int8", "float32")
@@ -68,8 +71,14 @@ def load_settings(
             value, source = (*values[one.section][one.name], *value), f"{sources[setting]}, {source}"
         values[one.section][one.name] = value
         sources[setting] = source
-    settings = msgspec.convert({section: kind(**values[section]) for section, kind in SECTIONS.items()}, Settings)
+    sections: dict[str, Any] = {section: kind(**values[section]) for section, kind in SECTIONS.items()}
+    settings = msgspec.convert(sections, Settings)
     _check(settings, sources)
+    if file is not None:
+        models = _models(file, settings.engine)
+        if models and sources.get("engine.model") == "MODEL":
+            raise ConfigError(f"{file} names models of its own: leave out MODEL, or the section models")
+        settings = msgspec.structs.replace(settings, models=models)
     return LoadedSettings(settings, sources)
 
 
@@ -91,11 +100,13 @@ def _from_file(file: Path) -> Iterable[_Given]:
     if read is None:
         return
     if not isinstance(read, dict):
-        raise ConfigError(f"the configuration {file} must be sections: {', '.join(SECTIONS)}")
+        raise ConfigError(f"the configuration {file} must be sections: {', '.join((*SECTIONS, MODELS))}")
     for section, settings in read.items():
+        if section == MODELS:
+            continue  # a section for each model: see load_models
         if section not in SECTIONS:
             raise ConfigError(
-                f"{_place(file, document, section)} has an unknown section {section!r}{_did_you_mean(section, SECTIONS)}"
+                f"{_place(file, document, section)} has an unknown section {section!r}{_did_you_mean(section, (*SECTIONS, MODELS))}"
             )
         if not isinstance(settings, dict):
             raise ConfigError(f"the section {section} of {file} must be settings, each a name with a value")
@@ -106,6 +117,35 @@ def _from_file(file: Path) -> Iterable[_Given]:
                     f"{section}.{name}{_did_you_mean(name, _names(section))}"
                 )
             yield _Given(section, name, value, str(file))
+
+
+def _models(file: Path, base: EngineSettings) -> dict[str, ModelSettings]:
+    """The section ``models``: by each name, the settings of its engine; what one doesn't say is as the section ``engine`` has it."""
+    document = read_yaml(file)
+    section = (document.value or {}).get(MODELS) or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"the section {MODELS} of {file} must be models, each a name with settings")
+    found = {}
+    for name, given in section.items():
+        place = _place(file, document, MODELS, name)
+        if not isinstance(given, dict) or "model" not in given:
+            raise ConfigError(f"{place} must give {MODELS}.{name} settings, and among them a model")
+        own = {**given, "kind": given.get("engine", base.kind)}
+        pinned = own.pop("pinned", False)
+        own.pop("engine", None)
+        values: dict[str, Any] = {"served_model_name": ()}
+        for setting, value in own.items():
+            if setting not in _names("engine"):
+                known = ("engine", "pinned", *_names("engine"))
+                raise ConfigError(
+                    f"{place} has an unknown setting {MODELS}.{name}.{setting}{_did_you_mean(setting, known)}"
+                )
+            values[setting] = _converted(_Given("engine", setting, value, f"{place} {MODELS}.{name}"))
+        engine = msgspec.structs.replace(base, **values)
+        sources = dict.fromkeys((f"engine.{setting}" for setting in _names("engine")), f"{MODELS}.{name} in {file}")
+        _check(Settings(engine=engine), sources)
+        found[name] = msgspec.convert({"local": engine, "pinned": pinned}, ModelSettings)
+    return found
 
 
 def _place(file: Path, document: Document, *names: str) -> str:
@@ -136,7 +176,7 @@ def _converted(given: _Given) -> Any:
     where, value = f"{given.section}.{given.name} (from {given.source})", given.value
     if kind == tuple[str, ...] and isinstance(value, str):
         value = tuple(part.strip() for part in value.split(",") if part.strip())
-    if given.name.endswith(("_memory", "_bytes")) and isinstance(value, str):
+    if given.name.endswith(("_memory", "_bytes", "_budget")) and isinstance(value, str):
         try:
             value = parse_size(value)
         except ValueError as error:
@@ -200,6 +240,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("limits", 0.001, "constraint_compile_seconds"),
     *_numbers("limits", 1, "max_waiting"),
     *_numbers("engine", 1, "max_model_len", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens", "threads"),
+    *_numbers("residency", 1, "memory_budget", "max_queue"),
+    *_numbers("residency", 0, "min_residence", "idle_timeout"),
     *_numbers("engine", 0.001, "stall_seconds", "start_timeout"),
     ("engine.block_size", lambda value: value > 0 and value % 16 == 0, "a positive multiple of 16"),
     (

@@ -19,6 +19,7 @@ PennyweightError                 500  server_error
 └── Unavailable                  503  service_unavailable    nothing can take the request now
     ├── EngineDead               503  engine_dead            the engine's process ended under the request
     ├── ModelLoading             503  model_loading
+    ├── ModelUnavailable         503  model_unavailable      it could not be loaded; the message says why
     └── ShuttingDown             503  shutting_down
 
 Each carries what OpenAI's error object has (message, type, param, code) and the HTTP status it is answered with.
@@ -168,6 +169,12 @@ class ModelLoading(Unavailable):
     """The model is still being loaded."""
 
     code = "model_loading"
+
+
+class ModelUnavailable(Unavailable):
+    """The model could not be loaded into the memory that there is."""
+
+    code = "model_unavailable"
 
 
 class ShuttingDown(Unavailable):

@@ -59,7 +59,8 @@ class EngineEndpoint:
                 engines=gateway.engines,
                 observer=observer,
             )
-            await _until_disconnect(self._answer(call, send), receive)
+            async with call.leases:
+                await _until_disconnect(self._answer(call, send), receive)
 
     async def _answer(self, call: Call, send: Send) -> None:
         answer = await self._endpoint(call)

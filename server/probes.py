@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .api.exchange import Answer, json_answer
-from .engines.base import HealthState
+from .engines.base import HealthState, Leased
 from .gateway import Gateway
 
 
@@ -13,11 +13,15 @@ def health() -> Answer:
 
 
 def ready(gateway: Gateway) -> Answer:
-    """GET /ready: 200 when every model takes requests, else 503; each model's state and why."""
+    """GET /ready: 200 when every model takes requests or is loaded when one comes, else 503; each model's state and why."""
     models = {name: engine.health() for name, engine in gateway.engines.items()}
+    on_demand = {name for name, engine in gateway.engines.items() if isinstance(engine, Leased)}
     if gateway.admission.is_draining:
         status = "draining"
-    elif all(one.state is HealthState.READY for one in models.values()):
+    elif all(
+        one.state is HealthState.READY or (one.state is HealthState.UNLOADED and name in on_demand)
+        for name, one in models.items()
+    ):
         status = "ready"
     else:
         status = "not ready"

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .config import HttpSettings
 from .connection import GuardedProtocol
-from .engines.base import Engine
+from .engines.base import Engine, HealthState
 from .errors import ConfigError
 
 # What a last chunk needs to get out once everything has ended.
@@ -134,6 +134,8 @@ class Serving:
             self.stop()
             return
         for engine in self._engines:
+            if engine.health().state is HealthState.UNLOADED:
+                continue  # its first request loads it
             capabilities = engine.capabilities()
             self._logger.info("loaded", model=capabilities.model, engine=capabilities.engine, **capabilities.details)
         self._logger.info("ready", seconds=round(time.monotonic() - started, 3))

@@ -22,7 +22,7 @@ from .reading import read
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
     """Answer a conversation. Raises PennyweightError."""
     chat, headers = read(call, ChatRequest, refused=REFUSED_IN_CHAT, silent=SILENT_IN_CHAT)
-    engine = call.engine(chat.model)
+    engine = await call.engine(chat.model)
     capabilities, limits = engine.capabilities(), call.settings.limits
     tools = tool_use(
         chat.tools,

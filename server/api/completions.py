@@ -21,7 +21,7 @@ from .reading import read
 async def create_completion(call: Call) -> Answer | StreamAnswer:
     """Continue texts. Raises PennyweightError."""
     completion, headers = read(call, CompletionRequest, refused=REFUSED_IN_COMPLETIONS)
-    engine = call.engine(completion.model)
+    engine = await call.engine(completion.model)
     requests = to_requests(completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival)
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

@@ -8,13 +8,14 @@ goes wrong before has an HTTP status of its own.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from pennyweight.server.config import Settings
-from pennyweight.server.engines.base import Engine
+from pennyweight.server.engines.base import Engine, Leased
 from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
 from pennyweight.server.types import Delta, Finished, Request, Started
 
@@ -79,7 +80,7 @@ class Call:
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
-    that a client may give as ``model``.
+    that a client may give as ``model``. ``leases`` is closed by the caller once the answer has been sent.
     """
 
     body: bytes
@@ -88,10 +89,17 @@ class Call:
     settings: Settings
     engines: Mapping[str, Engine]
     observer: Observer = field(default_factory=NoObserver)
+    leases: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    def engine(self, model: str) -> Engine:
-        """The engine of that name. Raises ModelNotFound."""
-        return find_engine(self.engines, model)
+    async def engine(self, model: str) -> Engine:
+        """The engine of that name, its model loaded until the end of the call.
+
+        Raises ModelNotFound, and what ``Leased.lease`` raises.
+        """
+        engine = find_engine(self.engines, model)
+        if isinstance(engine, Leased):
+            await self.leases.enter_async_context(engine.lease())
+        return engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class DetokenizeRequest(msgspec.Struct, kw_only=True, frozen=True):
 async def tokenize(call: Call) -> Answer:
     """The tokens that a request of this prompt would start from. Raises PennyweightError."""
     wire, headers = read(call, TokenizeRequest, refused=_REFUSED, silent=SILENT_IN_CHAT)
-    engine = _engine(call, wire.model)
+    engine = await _engine(call, wire.model)
     capabilities = engine.capabilities()
     tokens = await engine.tokenize(_prompt(wire, capabilities, call.settings.limits))
     strings = None
@@ -70,17 +70,18 @@ async def tokenize(call: Call) -> Answer:
 async def detokenize(call: Call) -> Answer:
     """The text of token ids. Raises PennyweightError."""
     wire, headers = read(call, DetokenizeRequest)
-    return json_answer({"prompt": await _engine(call, wire.model).detokenize(wire.tokens)}, headers=headers)
+    engine = await _engine(call, wire.model)
+    return json_answer({"prompt": await engine.detokenize(wire.tokens)}, headers=headers)
 
 
-def _engine(call: Call, model: str | None) -> Engine:
+async def _engine(call: Call, model: str | None) -> Engine:
     """The model's engine; the only one where none is named."""
     if model is not None:
-        return call.engine(model)
-    engines = list({id(engine): engine for engine in call.engines.values()}.values())
-    if len(engines) != 1:
+        return await call.engine(model)
+    names = list({id(engine): name for name, engine in call.engines.items()}.values())
+    if len(names) != 1:
         raise MissingParameter("Missing required parameter: 'model'.", param="model")
-    return engines[0]
+    return await call.engine(names[0])
 
 
 def _prompt(wire: TokenizeRequest, capabilities: Capabilities, limits: LimitSettings) -> Prompt:

@@ -175,6 +175,14 @@ FLAGS = (
         ("--threads",), "engine", "threads", int, "Threads that compute on a CPU. By default all usable cores.", ENGINE
     ),
     Flag(
+        ("--memory-budget",),
+        "residency",
+        "memory_budget",
+        str,
+        "Memory that all models together may take, such as 20GiB: they are then loaded on demand, and dropped for each other.",
+        ENGINE,
+    ),
+    Flag(
         ("--stall-seconds",),
         "engine",
         "stall_seconds",

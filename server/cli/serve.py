@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pennyweight.server.config_file import DEFAULT_SOURCE, LoadedSettings
+from pennyweight.server.config_file import DEFAULT_SOURCE, MODELS, LoadedSettings
 
 from .flags import with_settings
 
@@ -36,8 +36,10 @@ def explain_config(
     rows = [
         (f"{section}.{name}", value, loaded.sources.get(f"{section}.{name}", DEFAULT_SOURCE))
         for section, settings in msgspec.to_builtins(loaded.settings).items()
+        if section != MODELS
         for name, value in settings.items()
     ]
+    rows += _model_rows(loaded)
     rows = [(name, f"{len(value)} hidden" if name in SECRETS else value, source) for name, value, source in rows]
     way = describe_pipeline(loaded.settings)
     if as_json:
@@ -53,3 +55,14 @@ def explain_config(
         text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(name, text, source, style="dim" if source == DEFAULT_SOURCE else "")
     console.print(table)
+
+
+def _model_rows(loaded: LoadedSettings) -> list[tuple[str, object, str]]:
+    """What each of several models has that the section ``engine`` hasn't."""
+    base = msgspec.to_builtins(loaded.settings.engine)
+    return [
+        (f"{MODELS}.{name}.{setting}", value, MODELS)
+        for name, model in loaded.settings.models.items()
+        for setting, value in (msgspec.to_builtins(model.local) | {"pinned": model.pinned}).items()
+        if value != base.get(setting, False)
+    ]

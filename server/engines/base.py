@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pennyweight.server.types import Event, Prompt, Request
 
@@ -13,8 +14,9 @@ from .features import ALL_FEATURES, Feature
 
 
 class HealthState(enum.StrEnum):
-    """Where an engine is in its life. Only READY takes requests."""
+    """Where an engine is in its life. Only READY takes requests; one that is UNLOADED is loaded when one comes, if it can be."""
 
+    UNLOADED = "unloaded"
     LOADING = "loading"
     READY = "ready"
     STALLED = "stalled"
@@ -103,4 +105,34 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """End the engine and free what it holds; requests under way end with ShuttingDown."""
+        ...
+
+
+@runtime_checkable
+class Manageable(Engine, Protocol):
+    """An engine whose model can be loaded and dropped while the server runs, which costs seconds and frees memory."""
+
+    async def load(self) -> None:
+        """Return when it takes requests. Raises ModelError; it may be tried again."""
+        ...
+
+    async def unload(self) -> None:
+        """Free what the model takes; no request may be under way. ``capabilities`` are still known afterwards."""
+        ...
+
+    def resident_bytes(self) -> int:
+        """Memory that the loaded model takes, measured now."""
+        ...
+
+    def expected_bytes(self) -> int:
+        """A guess at it before the first load."""
+        ...
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """An engine that stays loaded only while somebody holds it so."""
+
+    def lease(self) -> AbstractAsyncContextManager[None]:
+        """Have the model loaded inside the block. Raises PennyweightError, when it can't be or too many wait for it."""
         ...

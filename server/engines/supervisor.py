@@ -136,8 +136,10 @@ class Supervisor:
         self._child: _Child | None = None
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        self._health = Health(state=HealthState.LOADING, detail="not started")
-        self.restarts = -1
+        self._health = Health(state=HealthState.UNLOADED, detail="not loaded")
+        # How often a child was started again that nobody had stopped, and whether one was ready since ``start``.
+        self.restarts = 0
+        self.was_ready = False
 
     @property
     def health(self) -> Health:
@@ -152,7 +154,9 @@ class Supervisor:
         return self._child.process.pid if self._child is not None else None
 
     def start(self) -> None:
-        """Begin to run the child, in a task of its own."""
+        """Begin to run the child, in a task of its own; also again after ``stop``."""
+        self._set(HealthState.LOADING)
+        self.was_ready = False
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def until_ready(self) -> Health:
@@ -169,8 +173,9 @@ class Supervisor:
 
     def mark_ready(self) -> None:
         """From ``on_frame``: the child takes work now."""
-        if self._child is not None:
-            self._child.is_ready = True
+        if self._child is None:
+            return  # it was stopped meanwhile
+        self._child.is_ready = self.was_ready = True
         self._set(HealthState.READY)
 
     def mark_failed(self, detail: str) -> None:
@@ -184,11 +189,12 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+            if self._health.state is not HealthState.FAILED:
+                self._health = Health(state=HealthState.UNLOADED, detail="not loaded")
 
     async def _run(self) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            self.restarts += 1
             reason, was_ready = await self._run_child()
             if self._health.state is HealthState.FAILED:
                 self._on_down(self._health.detail)
@@ -197,6 +203,7 @@ class Supervisor:
             self._set(HealthState.RESTARTING, f"the engine's process {reason}; starting again in {backoff:g} s")
             self._on_down(reason)
             await asyncio.sleep(backoff)
+            self.restarts += 1
 
     async def _run_child(self) -> tuple[str, bool]:
         loop = asyncio.get_running_loop()
@@ -211,8 +218,10 @@ class Supervisor:
         hung = ""
         try:
             while not ended.is_set() and not hung:
+                # Not wait_for, which in Python 3.11 forgets that it was cancelled when the event comes at the same time.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
+                    async with asyncio.timeout(WATCH_SECONDS):
+                        await ended.wait()
                 if not ended.is_set():
                     hung = self._hang(child)
         finally:

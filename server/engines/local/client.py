@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pennyweight.server.config import Settings
+from pennyweight.server.config import EngineSettings, LimitSettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.supervisor import Supervisor, Watch
 from pennyweight.server.errors import (
@@ -26,6 +26,7 @@ from pennyweight.server.types import Event, Finished, Prompt, Request, TextPromp
 
 from .answer import Answer
 from .constraint_guard import ConstraintGuard
+from .memory import process_tree_bytes
 from .messages import Abort, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
 from .submission import check_vocabulary, make_submission, prompt_too_long
 from .text_side import TextSide, load_text_side
@@ -55,15 +56,16 @@ class LocalEngine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EngineSettings,
         path: Path,
         name: str,
         launch: Launch,
         *,
+        constraint_seconds: float = LimitSettings().constraint_compile_seconds,
         on_loading: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        engine = settings.engine
         self._settings = settings
+        self._constraint_seconds = constraint_seconds
         self._path = path
         self._name = name
         self._launch = launch
@@ -79,7 +81,7 @@ class LocalEngine:
         self._supervisor = Supervisor(
             [launch.python, "-m", launch.module, json.dumps(launch.arguments)],
             environment=launch.environment,
-            watch=Watch(start_timeout=engine.start_timeout, stall_seconds=engine.stall_seconds),
+            watch=Watch(start_timeout=settings.start_timeout, stall_seconds=settings.stall_seconds),
             on_frame=self._on_frame,
             on_down=self._on_down,
             is_busy=lambda: bool(self._answers),
@@ -87,20 +89,38 @@ class LocalEngine:
 
     async def start(self) -> None:
         """Load the model and return when it takes requests. Raises ModelError when it can't be loaded."""
-        self._loop = asyncio.get_running_loop()
-        self._supervisor.start()
         try:
-            self._text = await self._threads.run(lambda: load_text_side(self._path, self._settings))
+            await self.load()
         except ModelError:
             await self.aclose()
             raise
-        self._guard = ConstraintGuard(
-            self._text.tokenizer.to_json, deadline_seconds=self._settings.limits.constraint_compile_seconds
-        )
-        health = await self._supervisor.until_ready()
-        if health.state is HealthState.FAILED:
-            await self.aclose()
-            raise ModelError(health.detail)
+
+    async def load(self) -> None:
+        """The same for an engine that may be loaded again: after an error it can be tried once more."""
+        self._loop = asyncio.get_running_loop()
+        self._supervisor.start()
+        try:
+            await self._load_text()
+            health = await self._supervisor.until_ready()
+            if health.state is HealthState.FAILED:
+                raise ModelError(health.detail)
+        except BaseException:
+            await self._supervisor.stop()
+            raise
+
+    async def unload(self) -> None:
+        """End the process and so free all that it holds; what is known of the model, and its text side, stay here."""
+        await self._supervisor.stop()
+        self._stats = Stats()
+
+    def resident_bytes(self) -> int:
+        """Memory of the engine's process and all below it, as the system accounts for it; 0 while it is not loaded."""
+        return 0 if self._supervisor.pid is None else process_tree_bytes(self._supervisor.pid)
+
+    def expected_bytes(self) -> int:
+        """A guess at ``resident_bytes`` before the model was loaded for the first time: its files and its KV cache."""
+        files = [self._path] if self._path.is_file() else [*self._path.glob("*.safetensors")]
+        return sum(file.stat().st_size for file in files) + (self._settings.kv_cache_memory or 0)
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         text, capabilities = self._ready()
@@ -165,7 +185,7 @@ class LocalEngine:
             prefix_cache_queries=stats.prefix_queries,
             prefix_cache_hits=stats.prefix_hits,
             preemptions=stats.preemptions,
-            restarts=max(self._supervisor.restarts, 0),
+            restarts=self._supervisor.restarts,
         )
 
     async def aclose(self) -> None:
@@ -175,6 +195,12 @@ class LocalEngine:
         if self._guard is not None:
             await self._guard.aclose()
         self._threads.close()
+
+    async def _load_text(self) -> None:
+        if self._text is None:
+            self._text = await self._threads.run(lambda: load_text_side(self._path, self._settings))
+            to_json = self._text.tokenizer.to_json
+            self._guard = ConstraintGuard(to_json, deadline_seconds=self._constraint_seconds)
 
     def _ready(self) -> tuple[TextSide, Capabilities]:
         health = self.health()
@@ -225,7 +251,7 @@ class LocalEngine:
                 self._on_loading(done, total)
             case Failed(message=message, is_permanent=is_permanent):
                 # What the first start fails with is told to the one who waits for it; later the supervisor tries on.
-                if is_permanent or not self._supervisor.restarts:
+                if is_permanent or not self._supervisor.was_ready:
                     self._supervisor.mark_failed(message)
             case Ready() as message:
                 loop.call_soon_threadsafe(self._on_ready, message)

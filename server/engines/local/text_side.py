@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pennyweight.server.config import Settings
+from pennyweight.server.config import EngineSettings
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import ChatPrompt, TextPrompt
 
@@ -40,10 +40,10 @@ class TextSide:
         return lambda: template.render(prompt), False
 
 
-def load_text_side(path: Path, settings: Settings) -> TextSide:
+def load_text_side(path: Path, settings: EngineSettings) -> TextSide:
     """The text side of the model at ``path``. Raises ModelError."""
     tokenizer = load_tokenizer(path)
-    template = load_chat_template(path, settings.engine.chat_template)
-    tool_format = settings.engine.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
-    defaults = load_generation_defaults(path, settings.engine.generation_config)
+    template = load_chat_template(path, settings.chat_template)
+    tool_format = settings.tool_call_parser or detect_tool_format(template.source if template else "", tokenizer)
+    defaults = load_generation_defaults(path, settings.generation_config)
     return TextSide(tokenizer, template, defaults, tool_format)

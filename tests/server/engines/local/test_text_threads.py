@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Encoding
 
-from pennyweight.server.config import Settings
+from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.text_side import TextSide, load_text_side
 from pennyweight.server.engines.local.text_threads import SHORT_CHARACTERS, TextThreads
 from pennyweight.server.engines.local.tokenizer import Tokenizer
@@ -23,7 +23,7 @@ SHORT, LONG = TextPrompt(text="A few words."), TextPrompt(text="words " * SHORT_
 
 @pytest.fixture(scope="module")
 def text(default_model: Path) -> TextSide:
-    return load_text_side(default_model, Settings())
+    return load_text_side(default_model, EngineSettings())
 
 
 @pytest.fixture

@@ -248,7 +248,8 @@ async def test_a_repeated_prompt_is_found_in_the_cache(client: openai.AsyncOpenA
     assert first is not None
     assert second is not None
     assert second.prompt_tokens_details is not None
-    assert (second.prompt_tokens_details.cached_tokens or 0) >= second.prompt_tokens - 32
+    # All but what does not fill a block, of which an engine may have large ones.
+    assert (second.prompt_tokens_details.cached_tokens or 0) >= second.prompt_tokens - 160
 
 
 async def test_leaving_a_stream_frees_the_engine(client: openai.AsyncOpenAI, server: ServerProcess, model: str) -> None:

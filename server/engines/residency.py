@@ -1,0 +1,280 @@
+"""Many models within one memory budget: loaded when a request comes for them, dropped for others least recently used first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from pennyweight.server.config import ResidencySettings
+from pennyweight.server.errors import ModelError, ModelUnavailable, Overloaded, ShuttingDown
+from pennyweight.server.types import Event, Prompt, Request
+
+from .base import Capabilities, EngineStats, Health, HealthState, Manageable
+
+# How often it is looked whether a model has been idle for long enough, in seconds.
+TICK_SECONDS = 0.5
+# A model that could not be loaded is not tried again for so long: each try may cost others their place.
+RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A model has been loaded: how long it took, and whether others had to be dropped for it (``swapped``)."""
+
+    model: str
+    seconds: float
+    kind: str
+
+
+class ResidentEngine:
+    """An Engine and Leased: one model of a residency. Its requests are made inside of a lease.
+
+    All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, residency: Residency, name: str, engine: Manageable, *, pinned: bool) -> None:
+        self.name = name
+        self.engine = engine
+        self.pinned = pinned
+        self.is_loaded = False
+        self.is_leaving = False
+        self.users = 0
+        self.loaded_at = self.last_used = 0.0
+        self.bytes = 0
+        self.failure: ModelUnavailable | None = None
+        self.retry_at = 0.0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self._residency = residency
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[None]:
+        await self._residency.enter(self)
+        try:
+            yield
+        finally:
+            self._residency.leave(self)
+
+    async def start(self) -> None:
+        """Load the model if it is pinned; others wait for their first request. Raises ModelError."""
+        self._residency.start()
+        if self.pinned:
+            try:
+                async with self.lease():
+                    pass
+            except ModelUnavailable as error:
+                raise ModelError(error.message) from error
+
+    def generate(self, request: Request) -> AsyncGenerator[Event]:
+        return self.engine.generate(request)
+
+    def capabilities(self) -> Capabilities:
+        return self.engine.capabilities()
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        return await self.engine.tokenize(prompt)
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        return await self.engine.detokenize(token_ids)
+
+    def health(self) -> Health:
+        if self.failure is not None and not self.is_loaded:
+            return Health(state=HealthState.FAILED, detail=self.failure.message)
+        return self.engine.health()
+
+    def stats(self) -> EngineStats:
+        return self.engine.stats()
+
+    async def aclose(self) -> None:
+        await self._residency.aclose()
+        await self.engine.aclose()
+
+
+class Residency:
+    """The budget and who has a place in it. One model is loaded at a time, in the order in which they were asked for.
+
+    A model keeps its place for ``min_residence`` seconds at least, and answers until then whatever comes for it; after that, if
+    others wait, it takes no more requests and goes when those under way have ended. What models take is measured, once they
+    are loaded and again whenever room is made: the most that was seen of each counts.
+
+    ``on_unload`` is told a model's name and how long it had been loaded, in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: ResidencySettings,
+        *,
+        on_load: Callable[[Load], None] = lambda load: None,
+        on_unload: Callable[[str, float], None] = lambda model, stay: None,
+    ) -> None:
+        self._settings = settings
+        self._on_load = on_load
+        self._on_unload = on_unload
+        self._models: list[ResidentEngine] = []
+        self._wanted: deque[ResidentEngine] = deque()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def add(self, name: str, engine: Manageable, *, pinned: bool = False) -> ResidentEngine:
+        """One more model. A pinned one is loaded at the start and never dropped."""
+        resident = ResidentEngine(self, name, engine, pinned=pinned)
+        self._models.append(resident)
+        return resident
+
+    def start(self) -> None:
+        """Begin to look after the models; on the running event loop. May be called again."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def aclose(self) -> None:
+        """Load and drop nothing more; who waits gets ShuttingDown. May be called again."""
+        self._is_closed = True
+        for resident in self._models:
+            self._refuse(resident, ShuttingDown("The server is shutting down."))
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def enter(self, resident: ResidentEngine) -> None:
+        """Count one more user of a loaded model, which is loaded first where it isn't.
+
+        Raises Overloaded when too many wait for it already, ModelUnavailable with the reason when it can't be loaded.
+        """
+        if self._is_closed:
+            raise ShuttingDown("The server is shutting down.")
+        if resident.is_loaded and not resident.is_leaving:
+            resident.users += 1
+            return
+        if resident.failure is not None and time.monotonic() < resident.retry_at:
+            raise resident.failure
+        if len(resident.waiting) >= self._settings.max_queue:
+            raise Overloaded(
+                f"{len(resident.waiting)} requests wait for the model {resident.name} to be loaded, which is the limit.",
+                retry_after=1.0,
+            )
+        future = asyncio.get_running_loop().create_future()
+        resident.waiting.append(future)
+        if resident not in self._wanted:
+            self._wanted.append(resident)
+            self._changed.set()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.leave(resident)
+            raise
+
+    def leave(self, resident: ResidentEngine) -> None:
+        """One user less."""
+        resident.users -= 1
+        resident.last_used = time.monotonic()
+        self._changed.set()
+
+    async def _keep(self) -> None:
+        while True:
+            # Not wait_for, which in Python 3.11 forgets that it was cancelled when the event comes at the same time.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            while self._wanted:
+                await self._serve(self._wanted[0])
+                self._wanted.popleft()
+            await self._drop_idle()
+
+    async def _serve(self, resident: ResidentEngine) -> None:
+        """Bring in a model that is wanted, and let in those who wait for it."""
+        try:
+            if not resident.is_loaded:
+                await self._bring_in(resident)
+        except Exception as error:  # whatever it is, it is this model's alone, and the others go on
+            resident.retry_at = time.monotonic() + RETRY_SECONDS
+            resident.failure = ModelUnavailable(
+                f"The model {resident.name} could not be loaded: {error}", retry_after=RETRY_SECONDS
+            )
+            self._refuse(resident, resident.failure)
+            return
+        while resident.waiting:
+            future = resident.waiting.popleft()
+            if not future.done():
+                resident.users += 1
+                future.set_result(None)
+
+    async def _bring_in(self, resident: ResidentEngine) -> None:
+        began = time.monotonic()
+        has_swapped = await self._make_room(resident)
+        await resident.engine.load()
+        resident.is_loaded, resident.failure = True, None
+        resident.loaded_at = resident.last_used = time.monotonic()
+        resident.bytes = resident.engine.resident_bytes()
+        kind = "swapped" if has_swapped else "cold"
+        self._on_load(Load(model=resident.name, seconds=resident.loaded_at - began, kind=kind))
+        await self._make_room(resident)  # it may have become larger than expected
+        if self._used() > self._budget:
+            await self._drop(resident)
+            raise ModelError(f"it takes {self._needed(resident)} bytes, of a budget of {self._budget}")
+
+    async def _make_room(self, resident: ResidentEngine) -> bool:
+        """Drop others until the model fits beside them, as far as there are any; returns whether one was dropped."""
+        has_dropped = False
+        while self._used() + (0 if resident.is_loaded else self._needed(resident)) > self._budget:
+            victims = [one for one in self._models if one.is_loaded and not one.pinned and one is not resident]
+            if not victims:
+                break
+            # Those that answer nobody first, then the one that was asked last of all the longest ago.
+            victim = min(victims, key=lambda one: (one.users > 0, one.last_used, one.name))
+            await self._until_residence_is_over(victim)
+            await self._drop(victim)
+            has_dropped = True
+        return has_dropped
+
+    async def _until_residence_is_over(self, victim: ResidentEngine) -> None:
+        left = victim.loaded_at + self._settings.min_residence - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    async def _drop(self, victim: ResidentEngine) -> None:
+        """Let nobody more in, wait for those inside, and unload."""
+        victim.is_leaving = True
+        while victim.users:
+            self._changed.clear()
+            await self._changed.wait()
+        await victim.engine.unload()
+        victim.is_loaded = victim.is_leaving = False
+        self._on_unload(victim.name, time.monotonic() - victim.loaded_at)
+
+    async def _drop_idle(self) -> None:
+        limit = self._settings.idle_timeout
+        if limit is None:
+            return
+        now = time.monotonic()
+        idle = [one for one in self._models if one.is_loaded and not one.pinned and not one.users and not one.waiting]
+        for resident in idle:
+            if now - resident.last_used >= limit:
+                await self._drop(resident)
+
+    @property
+    def _budget(self) -> int:
+        return self._settings.memory_budget or (1 << 62)
+
+    def _used(self) -> int:
+        """Bytes that the loaded models take, each at the most that it was seen to take."""
+        for resident in self._models:
+            if resident.is_loaded:
+                resident.bytes = max(resident.bytes, resident.engine.resident_bytes())
+        return sum(resident.bytes for resident in self._models if resident.is_loaded)
+
+    def _needed(self, resident: ResidentEngine) -> int:
+        return resident.bytes or resident.engine.expected_bytes()
+
+    def _refuse(self, resident: ResidentEngine, error: Exception) -> None:
+        while resident.waiting:
+            future = resident.waiting.popleft()
+            if not future.done():
+                future.set_exception(error)

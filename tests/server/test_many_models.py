@@ -1,0 +1,118 @@
+"""Two models, of two architectures, within a memory budget that holds one: the real server, and memory as it is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from fakes.server_process import MODEL, ServerProcess, server_process
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from pennyweight.server.engines.local.memory import process_tree_bytes
+
+REQUESTS = 200
+AT_ONCE = 16
+MIN_RESIDENCE = 2.0
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def qwen(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2 of the default model's size with random weights and the default model's tokenizer."""
+    path = tmp_path_factory.mktemp("models") / "qwen2-random"
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=24,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (default_model / name).exists():
+            shutil.copy(default_model / name, path / name)
+    return path
+
+
+async def ask(server: ServerProcess, model: str) -> tuple[int, str]:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, "temperature": 0}
+    async with server.client.post("/v1/chat/completions", json=body) as answer:
+        found = await answer.json()
+        return answer.status, found["choices"][0]["message"]["content"] if answer.status == 200 else str(found)
+
+
+async def states(server: ServerProcess) -> dict[str, str]:
+    async with server.client.get("/v1/models") as answer:
+        return {one["id"]: one["state"] for one in (await answer.json())["data"]}
+
+
+def below(server: ServerProcess) -> int:
+    """Bytes of everything that the server has started."""
+    return sum(process_tree_bytes(child.pid) for child in psutil.Process(server.pid).children())
+
+
+@pytest.mark.slow
+async def test_two_models_within_a_budget_for_one(qwen: Path, report: Callable[[str], None]) -> None:
+    async with server_process(engine={"kv_cache_memory": 64 * MIB}) as alone:
+        await ask(alone, MODEL)
+        size = below(alone)
+    budget = int(1.5 * size)
+    models = {
+        "smol": {"local": {"model": MODEL, "kv_cache_memory": 64 * MIB}},
+        "qwen": {"local": {"model": str(qwen), "kv_cache_memory": 64 * MIB}},
+    }
+    residency = {"memory_budget": budget, "min_residence": MIN_RESIDENCE, "idle_timeout": 3.0}
+    async with server_process(models=models, residency=residency) as server:
+        assert await states(server) == {"smol": "unloaded", "qwen": "unloaded"}
+        assert await server.is_ready()
+        baseline = below(server)
+        expected = {name: await ask(server, name) for name in models}
+        assert {status for status, _ in expected.values()} == {200}
+        generator, limit = random.Random(0), asyncio.Semaphore(AT_ONCE)
+        peak, is_over = 0, False
+
+        async def watch() -> None:
+            nonlocal peak
+            while not is_over:
+                peak = max(peak, await asyncio.to_thread(below, server))
+                await asyncio.sleep(0.05)
+
+        async def one() -> None:
+            async with limit:
+                name = generator.choice(list(models))
+                assert await ask(server, name) == expected[name]
+                await asyncio.sleep(generator.uniform(0, 0.5))
+
+        watching, began = asyncio.create_task(watch()), time.monotonic()
+        await asyncio.gather(*(one() for _ in range(REQUESTS)))
+        seconds = time.monotonic() - began
+        is_over = True
+        await watching
+        loads = server.lines("model loaded")
+        stays = [line["seconds"] for line in server.lines("model dropped")]
+        assert peak <= budget + baseline
+        assert min(stays) >= MIN_RESIDENCE
+        swapped = [line["seconds"] for line in loads if line["kind"] == "swapped"]
+        report(
+            f"two models, {REQUESTS} requests at random in {seconds:.0f} s: {len(swapped)} swaps, wake-up p50"
+            f" {statistics.median(swapped):.2f} s; peak {peak / MIB:.0f} MiB of a budget of {budget / MIB:.0f}"
+        )
+        async with asyncio.timeout(20):
+            while set((await states(server)).values()) != {"unloaded"}:  # noqa: ASYNC110 (a state of another process)
+                await asyncio.sleep(0.1)
+        assert below(server) <= baseline + 16 * MIB
