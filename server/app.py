@@ -91,7 +91,10 @@ def _serve(settings: Settings) -> int:
     from .engines.local.client import LocalEngine
     from .engines.local.model_store import resolve
     from .engines.native.launch import native_launch
+    from .engines.tensorrt_llm.launch import tensorrt_llm_launch
     from .engines.vllm.launch import vllm_launch
+
+    launches = {"native": native_launch, "vllm": vllm_launch, "tensorrt_llm": tensorrt_llm_launch}
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
@@ -102,7 +105,7 @@ def _serve(settings: Settings) -> int:
             settings,
             path,
             names[0],
-            (vllm_launch if settings.engine.kind == "vllm" else native_launch)(settings.engine, path),
+            launches[settings.engine.kind](settings.engine, path),
             on_loading=functools.partial(report.advance, "weights"),
         )
         engines = dict.fromkeys(names, engine)
