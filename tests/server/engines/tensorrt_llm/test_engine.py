@@ -97,9 +97,9 @@ async def test_a_stop_token_ends_an_answer_also_in_the_last_place(default_model:
 
 async def test_a_stop_string_ends_the_text_and_frees_the_request(default_model: Path) -> None:
     async with tensorrt_llm_engine(default_model) as engine:
-        whole = await answer(engine, PROMPT, max_tokens=4000, ignore_eos=True)
+        whole = await answer(engine, PROMPT, max_tokens=400, ignore_eos=True)
         stop = whole.text()[20:26]
-        answered = await answer(engine, PROMPT, max_tokens=4000, ignore_eos=True, stop=(stop,))
+        answered = await answer(engine, PROMPT, max_tokens=400, ignore_eos=True, stop=(stop,))
         assert answered.text() == whole.text()[: whole.text().index(stop)]
         assert answered.deltas[-1].stop_reason == stop
         await eventually(lambda: engine.stats().running == 0)
@@ -268,6 +268,12 @@ async def test_an_engine_that_dies_is_started_again(default_model: Path) -> None
         await check_restart(engine, f"{PROMPT} please die", "exit code 1")
 
 
+async def test_a_death_is_seen_though_processes_that_the_library_started_live_on(default_model: Path) -> None:
+    async with tensorrt_llm_engine(default_model, environment={"FAKE_TRTLLM_DAEMON_SECONDS": "20"}) as engine:
+        async with asyncio.timeout(10):
+            await check_restart(engine, f"{PROMPT} please die", "exit code 1")
+
+
 async def test_an_engine_without_a_sign_of_life_is_started_again(default_model: Path) -> None:
     async with tensorrt_llm_engine(default_model, stall_seconds=1.5) as engine:
         await check_restart(engine, f"{PROMPT} please stall", "no sign of life")
@@ -324,3 +330,27 @@ async def test_settings_reach_the_library_by_its_own_names(default_model: Path, 
     assert (cache["enable_block_reuse"], cache["max_gpu_total_bytes"], cache["dtype"]) == (False, 1 << 30, "fp8")
     assert (made["max_batch_size"], made["attn_backend"], made["max_seq_len"]) == (8, "FLASHINFER", 8192)
     assert (made["guided_decoding_backend"], made["enable_iter_perf_stats"]) == ("llguidance", True)
+
+
+@pytest.fixture
+def model_with_penalty(default_model: Path, tmp_path: Path) -> Path:
+    """The default model, whose makers would have a repetition penalty."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in default_model.iterdir():
+        if file.name != "generation_config.json":
+            (model / file.name).symlink_to(file)
+    defaults = json.loads((default_model / "generation_config.json").read_text()) | {"repetition_penalty": 1.25}
+    (model / "generation_config.json").write_text(json.dumps(defaults))
+    return model
+
+
+async def test_a_default_of_the_models_that_has_no_effect_is_told_once(
+    model_with_penalty: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    async with tensorrt_llm_engine(model_with_penalty, environment={LOG: str(log)}) as engine:
+        for _ in range(2):
+            await answer(engine, PROMPT)
+    assert [one["repetition_penalty"] for one in calls(log, "generate_async")] == [1.25, 1.25]
+    assert capfd.readouterr().err.count("ignores the repetition_penalty of 1.25") == 1

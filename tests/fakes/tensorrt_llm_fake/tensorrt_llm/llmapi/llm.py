@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tensorrt_llm.sampling_params import SamplingParams
 LOG = "FAKE_TRTLLM_LOG"
 # Set, it says what starting the processes fails with.
 START_ERROR = "FAKE_TRTLLM_START_ERROR"
+# Set, it is how many seconds a process lives that is started as MPI starts its own: with every open file, in a session apart.
+DAEMON_SECONDS = "FAKE_TRTLLM_DAEMON_SECONDS"
 
 
 class RequestOutput(GenerationResult):
@@ -63,6 +66,8 @@ class LLM:
         _log("LLM", {"model": str(model), "dtype": dtype, **kwargs})
         if message := os.environ.get(START_ERROR):
             raise RuntimeError(message)
+        if seconds := os.environ.get(DAEMON_SECONDS):
+            subprocess.Popen(["sleep", seconds], close_fds=False, start_new_session=True)
         cache = self.args.kv_cache_config or KvCacheConfig()
         self.tokenizer = tokenizers.Tokenizer.from_file(str(Path(tokenizer or model) / "tokenizer.json"))
         self._ends = _ends(Path(model))
