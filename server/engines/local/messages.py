@@ -77,8 +77,8 @@ class Logprobs(msgspec.Struct, frozen=True, array_like=True):
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What a step added to one choice.
 
-    ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's first. ``error`` ends the choice, and says whether
-    the request or the engine is at fault.
+    ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
+    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's.
     """
 
     request_id: str

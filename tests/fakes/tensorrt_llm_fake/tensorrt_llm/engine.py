@@ -13,6 +13,7 @@ import llguidance.numpy
 import numpy as np
 import tokenizers
 
+from tensorrt_llm.call_log import log_call
 from tensorrt_llm.executor.result import GenerationResult, IterationResult, Logprob, Response
 
 STEP_SECONDS = 0.002
@@ -97,6 +98,7 @@ class Engine:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def abort_request(self, request_id: int) -> None:
+        log_call("abort_request", {"request_id": request_id})
         running = self._requests.pop(request_id, None)
         if running is not None:
             running.result.aqueue.put_nowait(Response(finish_reason="cancelled", is_final=True))

@@ -95,14 +95,16 @@ async def test_a_stop_token_ends_an_answer_also_in_the_last_place(default_model:
             assert sum(len(delta.logprobs) for delta in answered.deltas) == 5
 
 
-async def test_a_stop_string_ends_the_text_and_frees_the_request(default_model: Path) -> None:
-    async with tensorrt_llm_engine(default_model) as engine:
+async def test_a_stop_string_ends_the_text_and_frees_the_request(default_model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with tensorrt_llm_engine(default_model, environment={LOG: str(log)}) as engine:
         whole = await answer(engine, PROMPT, max_tokens=400, ignore_eos=True)
         stop = whole.text()[20:26]
         answered = await answer(engine, PROMPT, max_tokens=400, ignore_eos=True, stop=(stop,))
         assert answered.text() == whole.text()[: whole.text().index(stop)]
         assert answered.deltas[-1].stop_reason == stop
         await eventually(lambda: engine.stats().running == 0)
+    assert [call["request_id"] for call in calls(log, "abort_request")] == [2]
 
 
 async def test_only_the_prompt_may_be_asked_about(default_model: Path) -> None:
@@ -125,13 +127,15 @@ async def test_logprobs(default_model: Path, tmp_path: Path, asked: int, given: 
     assert [[top.logprob for top in one.top] for one in found] == [[-0.5, -1.0, -1.5][:asked]] * 4
 
 
-async def test_a_closed_answer_is_aborted(default_model: Path) -> None:
-    async with tensorrt_llm_engine(default_model) as engine:
+async def test_a_closed_answer_is_aborted(default_model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with tensorrt_llm_engine(default_model, environment={LOG: str(log)}) as engine:
         async with aclosing(engine.generate(make_request(PROMPT, max_tokens=4000, ignore_eos=True))) as events:
             assert isinstance(await anext(events), Started)
             assert isinstance(await anext(events), Delta)
             await eventually(lambda: engine.stats().running == 1)
         await eventually(lambda: engine.stats().running == 0)
+    assert len(calls(log, "abort_request")) == 1
 
 
 async def test_what_the_prefix_cache_gave_is_counted(default_model: Path) -> None:
@@ -279,14 +283,18 @@ async def test_an_engine_without_a_sign_of_life_is_started_again(default_model: 
         await check_restart(engine, f"{PROMPT} please stall", "no sign of life")
 
 
-async def test_an_engine_that_is_busy_with_others_gives_signs_of_life(default_model: Path) -> None:
+async def test_an_engine_that_is_busy_with_others_gives_signs_of_life(default_model: Path, tmp_path: Path) -> None:
     """A request that waits for its turn hears nothing; the figures of each iteration tell that the engine works."""
-    async with tensorrt_llm_engine(default_model, max_num_seqs=1, stall_seconds=1.0) as engine:
+    log = tmp_path / "log"
+    environment = {LOG: str(log)}
+    async with tensorrt_llm_engine(default_model, environment=environment, max_num_seqs=1, stall_seconds=1.0) as engine:
         long = asyncio.create_task(answer(engine, PROMPT, max_tokens=800, ignore_eos=True))
         await eventually(lambda: engine.stats().running == 1)
         assert len((await answer(engine, PROMPT)).token_ids()) == 16
         await long
         assert engine.stats().restarts == 0
+    # With one, they would stay away after a pause.
+    assert [call["timeout"] for call in calls(log, "get_stats_async")] == [None]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ from typing import Any
 
 import tokenizers
 
+from tensorrt_llm.call_log import log_call
 from tensorrt_llm.engine import Engine
 from tensorrt_llm.executor.result import GenerationResult, IterationResult, Nothing
 from tensorrt_llm.executor.utils import RequestError
 from tensorrt_llm.llmapi.llm_args import KvCacheConfig, TorchLlmArgs
 from tensorrt_llm.sampling_params import SamplingParams
 
-# A file that each LLM and each request is written to, a JSON object a line.
-LOG = "FAKE_TRTLLM_LOG"
 # Set, it says what starting the processes fails with.
 START_ERROR = "FAKE_TRTLLM_START_ERROR"
 # Set, it is how many seconds a process lives that is started as MPI starts its own: with every open file, in a session apart.
@@ -63,7 +62,7 @@ class LLM:
             tokenizer_revision=tokenizer_revision,
             **kwargs,
         )
-        _log("LLM", {"model": str(model), "dtype": dtype, **kwargs})
+        log_call("LLM", {"model": str(model), "dtype": dtype, **kwargs})
         if message := os.environ.get(START_ERROR):
             raise RuntimeError(message)
         if seconds := os.environ.get(DAEMON_SECONDS):
@@ -109,7 +108,7 @@ class LLM:
                 f"The prompt length ({len(prompt)}) should not exceed max_num_tokens ({self.args.max_num_tokens})"
             )
         assert streaming, "only streaming is done here"
-        _log("generate_async", {"prompt": prompt, **_plain(params)})
+        log_call("generate_async", {"prompt": prompt, **_plain(params)})
         self._next_id += 1
         result = RequestOutput(self._next_id, prompt, params, self._executor)
         assert asyncio.get_running_loop(), "the toy engine steps on the event loop"
@@ -120,6 +119,7 @@ class LLM:
         figures = self._executor.figures
         if figures is None or not self.args.enable_iter_perf_stats:
             return Nothing()
+        log_call("get_stats_async", {"timeout": timeout})
         figures.set_timeout(timeout)
         return figures
 
@@ -139,10 +139,3 @@ def _plain(params: SamplingParams) -> dict[str, Any]:
     given = {one.name: getattr(params, one.name) for one in dataclasses.fields(params)}
     guide = params.guided_decoding
     return given | {"guided_decoding": None if guide is None else dataclasses.asdict(guide)}
-
-
-def _log(what: str, given: dict[str, Any]) -> None:
-    if file := os.environ.get(LOG):
-        line = json.dumps({"call": what, **given}, default=lambda one: {**vars(one)})
-        with open(file, "a") as log:
-            log.write(line + "\n")
