@@ -48,8 +48,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model and how an engine on this machine runs it. None means: decided from the model and the machine.
 
-    ``kind`` is the engine, native or vllm; ``engine_args`` are a library's own arguments, by its names, and ``python`` is the
-    interpreter of an environment that has the library, where that isn't the server's own.
+    ``kind`` is the engine: native, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
+    ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
     """
 
     kind: str = "native"

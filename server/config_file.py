@@ -27,7 +27,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != MODELS
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
-ENGINES = ("native", "vllm")
+ENGINES = ("native", "vllm", "tensorrt_llm")
 DTYPES = ("auto", "bfloat16", "int8", "float32")
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
@@ -208,8 +208,8 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
     engine = settings.engine
     if engine.engine_args and engine.kind == "native":
         raise ConfigError(
-            f"engine.engine_args (from {sources['engine.engine_args']}) are for vLLM (engine.kind: vllm); the native engine's "
-            "settings have names of their own"
+            f"engine.engine_args (from {sources['engine.engine_args']}) are for the libraries (engine.kind: vllm or tensorrt_llm); "
+            "the native engine's settings have names of their own"
         )
     if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(

@@ -13,13 +13,18 @@ from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
 from .engines.residency import Load, Residency
+from .engines.tensorrt_llm.launch import tensorrt_llm_launch
 from .engines.vllm.launch import vllm_launch
 from .errors import ConfigError
 from .loading import LoadingReport
 from .model_names import described_models
 from .serving import StartableEngine
 
-LAUNCHES: Mapping[str, Callable[[EngineSettings, Path], Launch]] = {"native": native_launch, "vllm": vllm_launch}
+LAUNCHES: Mapping[str, Callable[[EngineSettings, Path], Launch]] = {
+    "native": native_launch,
+    "vllm": vllm_launch,
+    "tensorrt_llm": tensorrt_llm_launch,
+}
 
 
 def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoundLogger) -> dict[str, StartableEngine]:

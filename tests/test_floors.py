@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config": ("server.errors",),
     "server.engines.local": (
         "server.engines.base",
+        "server.engines.features",
         "server.engines.supervisor",
         "server.types",
         "server.errors",
@@ -35,6 +36,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "kernels",
         "quantize",
         "server.engines",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
+    "server.engines.tensorrt_llm": (
+        "server.engines.local",
+        "server.engines.features",
         "server.types",
         "server.errors",
         "server.config",
@@ -52,7 +60,7 @@ HEAVY = {
     "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
-    "tensorrt_llm": (),
+    "tensorrt_llm": ("server.engines.tensorrt_llm",),
 }
 # In the server's own process; nothing there may bring torch in.
 GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.local.client")

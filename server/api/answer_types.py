@@ -202,7 +202,7 @@ class Completion(_Shape):
 
 
 class Model(_Shape):
-    """A name that a request may give as its model. ``root`` is the model's own name."""
+    """A name that a request may give as its model. ``root`` is the model's own name, ``state`` its engine's."""
 
     id: str
     object: Literal["model"]
@@ -210,7 +210,8 @@ class Model(_Shape):
     owned_by: str
     root: str
     parent: None
-    max_model_len: int
+    max_model_len: int | None
+    state: str
 
 
 class ModelList(_Shape):

@@ -124,7 +124,7 @@ FLAGS = (
         "engine",
         "kind",
         str,
-        "native (Pennyweight's own), or vllm (where it is installed; see --engine-python).",
+        "native (Pennyweight's own), vllm or tensorrt_llm (where they are installed; see --engine-python).",
         ENGINE,
     ),
     Flag(
@@ -132,7 +132,7 @@ FLAGS = (
         "engine",
         "engine_args",
         str,
-        "More arguments for vLLM, by its own names, as JSON: '{\"gpu_memory_utilization\": 0.8}'.",
+        "More arguments for vLLM or TensorRT-LLM, by its own names, as JSON: '{\"gpu_memory_utilization\": 0.8}'.",
         ENGINE,
     ),
     Flag(
@@ -140,7 +140,7 @@ FLAGS = (
         "engine",
         "python",
         str,
-        "The Python of another environment that has vLLM and Pennyweight. By default the server's own.",
+        "The Python of another environment that has the engine and Pennyweight. By default the server's own.",
         ENGINE,
     ),
     Flag(("--device",), "engine", "device", str, "auto (CUDA where there is a card), cpu, cuda or cuda:N.", ENGINE),

@@ -301,7 +301,7 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "cors",
         "auth",
         "admission",
-        "engine",
+        "model smollm2-135m-instruct",
         "shutdown",
     ]
     assert "sk-secret" not in "".join(lines)

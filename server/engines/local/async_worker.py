@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+import msgspec
+
 from .link import Link
 from .messages import Abort, Outputs, Progress, Stats, Submit
 
@@ -29,6 +31,7 @@ class AsyncWorker:
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._progress: list[Progress] = []
         self._told = time.monotonic()
+        self._is_flushing = False
 
     def start(self) -> None:
         """Take submissions from here on; on the running event loop."""
@@ -36,8 +39,8 @@ class AsyncWorker:
 
     def on_step(self) -> None:
         """The engine has made a step: the server must hear of one now and then, also when no token came of it."""
-        if time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
-            self._flush()
+        if not self._tasks or time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
+            self._flush_soon()
 
     def _take(self, message: Submit | Abort) -> None:
         if isinstance(message, Submit):
@@ -56,14 +59,24 @@ class AsyncWorker:
                     self._add(progress)
         finally:
             del self._tasks[submission.request_id, index]
+            if not self._tasks:
+                self._flush_soon()  # no step may come that tells that the engine is idle
 
     def _add(self, progress: Progress) -> None:
-        if not self._progress:
-            # Behind the other requests that the same step has brought on: one message for all of them.
-            asyncio.get_running_loop().call_soon(self._flush)
         self._progress.append(progress)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flushing:
+            # Behind the other requests that the same step has brought on: one message for all of them.
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         progress, self._progress = self._progress, []
+        self._is_flushing = False
         self._told = time.monotonic()
-        self._link.send(Outputs(progress, self._stats()))
+        stats = self._stats()
+        if not self._tasks:
+            stats = msgspec.structs.replace(stats, running=0, waiting=0, kv_cache_usage=0.0)
+        self._link.send(Outputs(progress, stats))

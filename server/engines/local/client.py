@@ -14,6 +14,7 @@ from typing import Any
 
 from pennyweight.server.config import EngineSettings, LimitSettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
+from pennyweight.server.engines.features import ALL_FEATURES, Feature, refuse_unsupported
 from pennyweight.server.engines.supervisor import Supervisor, Watch
 from pennyweight.server.errors import (
     EngineDead,
@@ -37,7 +38,8 @@ from .text_threads import TextThreads
 class Launch:
     """How an engine's process is started: ``python -m module FD JSON``, where the JSON is ``arguments``.
 
-    ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own.
+    ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own. What a request uses
+    that is not among ``features`` is refused before the process hears of it.
     """
 
     engine: str
@@ -45,6 +47,7 @@ class Launch:
     arguments: Mapping[str, Any]
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
+    features: frozenset[Feature] = ALL_FEATURES
 
 
 class LocalEngine:
@@ -124,6 +127,7 @@ class LocalEngine:
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         text, capabilities = self._ready()
+        refuse_unsupported(request, capabilities)
         token_ids, prompt_text = await self._encode_to_fit(request.prompt, capabilities.max_model_len)
         submission = make_submission(
             request,
@@ -279,6 +283,7 @@ class LocalEngine:
             has_chat_template=text.template is not None,
             template_kwargs=text.template.variables if text.template else frozenset(),
             created=int(self._path.stat().st_mtime),
+            features=self._launch.features,
             details=message.details,
         )
         self._supervisor.mark_ready()

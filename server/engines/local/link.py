@@ -21,6 +21,8 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        # What a library starts may outlive this process, and would keep the server from seeing its end.
+        sock.set_inheritable(False)
         self._waiting: list[Submit | Abort] = []
         self._lock = threading.Lock()
         self._take: Callable[[Submit | Abort], None] | None = None

@@ -77,8 +77,8 @@ class Logprobs(msgspec.Struct, frozen=True, array_like=True):
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What a step added to one choice.
 
-    ``cached_tokens``, ``queue_seconds`` and ``prompt_logprobs`` come with the request's first. ``error`` ends the choice, and says whether
-    the request or the engine is at fault.
+    ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
+    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's.
     """
 
     request_id: str
@@ -88,7 +88,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
     cached_tokens: int = 0
-    queue_seconds: float = 0.0
+    queue_seconds: float | None = 0.0
     prompt_logprobs: list[Logprobs] = []
     error: str | None = None
     param: str | None = None
