@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import socket
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -87,32 +90,46 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     # Here and not above: who embeds the application with engines of another kind needs none of this.
+    from .admin import create_admin_app
     from .models import open_models
+    from .registry import Registry
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
-    with bind(settings.http) as listener, LoadingReport(logger) as report:
-        engines = open_models(settings, report, logger)
+    with ExitStack() as opened:
+        listener = opened.enter_context(bind(settings.http.host, settings.http.port))
+        admin_listener = None
+        if settings.admin.port is not None:
+            admin_listener = opened.enter_context(bind(settings.admin.host, settings.admin.port, section="admin"))
+        report = opened.enter_context(LoadingReport(logger))
+        models = open_models(settings, report, logger)
+        state_file = settings.admin.state_file
+        registry = Registry(models, settings.aliases, state_file=Path(state_file).expanduser() if state_file else None)
         admission = Admission(settings.limits.max_waiting)
-        app = create_app(settings, engines, admission=admission, logger=logger)
-        host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
+        app = create_app(settings, registry, admission=admission, logger=logger)
         serving = Serving(
             app,
             settings.http,
-            engines,
+            models,
             admission,
             logger,
-            on_listening=lambda: logger.info("listening", url=url, models=list(engines)),
+            on_listening=lambda: logger.info("listening", **places, models=list(registry)),
             on_ready=report.close,
+            admin=create_admin_app(registry, settings.http.api_keys, logger) if admin_listener else None,
         )
 
         async def run() -> int:
             serving.handle_signals()
-            return await serving.run(listener)
+            return await serving.run(listener, admin_listener)
 
         with asyncio.Runner(loop_factory=uvicorn_config(app, settings.http).get_loop_factory()) as runner:
             return runner.run(run())
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def describe_pipeline(settings: Settings) -> list[str]:

@@ -94,6 +94,17 @@ class ResidencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     idle_timeout: float | None = None
 
 
+class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where operators reach a running server. Off without a ``port``; the server's API keys count there too.
+
+    ``state_file`` keeps what aliases were promoted to for the next start.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    state_file: str | None = None
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -103,11 +114,17 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything the server reads at its start. ``models`` are by the names that clients give; none means the one of ``engine``."""
+    """Everything the server reads at its start.
+
+    ``models`` are by the names that clients give; none means the one of ``engine``. ``aliases`` are further names, each of a
+    model, that are moved from one version to the next while the server runs.
+    """
 
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
+    admin: AdminSettings = msgspec.field(default_factory=AdminSettings)
     models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
+    aliases: dict[str, str] = msgspec.field(default_factory=dict)

@@ -22,9 +22,9 @@ OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA")
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 DEFAULT_SOURCE = "default"
 
-MODELS = "models"
+MODELS, ALIASES = "models", "aliases"
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
-    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != MODELS
+    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in (MODELS, ALIASES)
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("native", "vllm", "tensorrt_llm")
@@ -78,7 +78,11 @@ def load_settings(
         models = _models(file, settings.engine)
         if models and sources.get("engine.model") == "MODEL":
             raise ConfigError(f"{file} names models of its own: leave out MODEL, or the section models")
-        settings = msgspec.structs.replace(settings, models=models)
+        if settings.residency.memory_budget is not None and not models:
+            raise ConfigError(
+                "residency.memory_budget is for several models: name them in the section models of a file"
+            )
+        settings = msgspec.structs.replace(settings, models=models, aliases=_aliases(file))
     return LoadedSettings(settings, sources)
 
 
@@ -100,13 +104,13 @@ def _from_file(file: Path) -> Iterable[_Given]:
     if read is None:
         return
     if not isinstance(read, dict):
-        raise ConfigError(f"the configuration {file} must be sections: {', '.join((*SECTIONS, MODELS))}")
+        raise ConfigError(f"the configuration {file} must be sections: {', '.join((*SECTIONS, MODELS, ALIASES))}")
     for section, settings in read.items():
-        if section == MODELS:
-            continue  # a section for each model: see load_models
+        if section in (MODELS, ALIASES):
+            continue  # names of the operator's own: see _models
         if section not in SECTIONS:
             raise ConfigError(
-                f"{_place(file, document, section)} has an unknown section {section!r}{_did_you_mean(section, (*SECTIONS, MODELS))}"
+                f"{_place(file, document, section)} has an unknown section {section!r}{_did_you_mean(section, (*SECTIONS, MODELS, ALIASES))}"
             )
         if not isinstance(settings, dict):
             raise ConfigError(f"the section {section} of {file} must be settings, each a name with a value")
@@ -146,6 +150,14 @@ def _models(file: Path, base: EngineSettings) -> dict[str, ModelSettings]:
         _check(Settings(engine=engine), sources)
         found[name] = msgspec.convert({"local": engine, "pinned": pinned}, ModelSettings)
     return found
+
+
+def _aliases(file: Path) -> dict[str, str]:
+    section = (read_yaml(file).value or {}).get(ALIASES) or {}
+    try:
+        return msgspec.convert(section, dict[str, str])
+    except msgspec.ValidationError:
+        raise ConfigError(f"the section {ALIASES} of {file} must be aliases, each with the name of a model") from None
 
 
 def _place(file: Path, document: Document, *names: str) -> str:
@@ -229,6 +241,7 @@ def _one_of(setting: str, choices: Iterable[str]) -> tuple[str, Callable[[Any], 
 
 _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("http.port", lambda value: 0 <= value <= 65535, "from 0 (any free one) to 65535"),
+    ("admin.port", lambda value: 0 <= value <= 65535, "from 0 (any free one) to 65535"),
     *_numbers("http", 0, "grace_period"),
     *_numbers("http", 0.001, "header_timeout", "body_timeout", "write_timeout", "keep_alive"),
     *_numbers("http", 1, "max_header_bytes", "max_connections"),

@@ -30,11 +30,12 @@ LAUNCHES: Mapping[str, Callable[[EngineSettings, Path], Launch]] = {
 def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoundLogger) -> dict[str, StartableEngine]:
     """An engine for each name. Nothing is loaded yet; weights that aren't there are fetched.
 
-    With a memory budget, engines are loaded on demand. Raises ConfigError for a name that two models have, ModelError for a
+    Several models look after their places together: with a memory budget they are loaded on demand, without one all are loaded
+    at the start. Raises ConfigError for a name that two models have, ModelError for a
     model that can't be found.
     """
     residency = None
-    if settings.residency.memory_budget is not None:
+    if settings.models:
         residency = Residency(
             settings.residency,
             on_load=functools.partial(_log_load, logger),
@@ -54,7 +55,7 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
         )
         engine: StartableEngine = local
         if residency is not None:
-            pinned = names[0] in settings.models and settings.models[names[0]].pinned
+            pinned = settings.residency.memory_budget is None or settings.models[names[0]].pinned
             engine = residency.add(names[0], local, pinned=pinned)
         for name in names:
             if name in engines:

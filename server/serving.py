@@ -34,22 +34,23 @@ class StartableEngine(Engine, Protocol):
         ...
 
 
-def bind(http: HttpSettings) -> socket.socket:
-    """A socket bound to the server's address; nobody can connect before it listens. Raises ConfigError."""
-    place = f"{http.host}:{http.port}"
+def bind(host: str, port: int, *, section: str = "http") -> socket.socket:
+    """A socket bound to an address; nobody can connect before it listens. Raises ConfigError."""
+    place = f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise ConfigError(f"http.host: {http.host!r} is no address of this machine ({error.strerror})") from None
+        raise ConfigError(f"{section}.host: {host!r} is no address of this machine ({error.strerror})") from None
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise ConfigError(f"cannot listen on {place}: {error.strerror}; choose another with --host or --port") from None
+        flags = "--host or --port" if section == "http" else "--admin-port"
+        raise ConfigError(f"cannot listen on {place}: {error.strerror}; choose another with {flags}") from None
     return listener
 
 
@@ -78,12 +79,17 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+async def _nothing() -> None:
+    """What there is to drain of the administration."""
+
+
 class Serving:
     """One run of the server. The application answers from the beginning, its engines as they become ready.
 
     The first SIGTERM or SIGINT drains: no new connection, 503 for new calls on those there are, what is under way may end
     within ``grace_period``; then the engines are closed, which ends the rest with ShuttingDown. A second one does not
     wait. A third kills. ``on_listening`` is called when clients can connect, ``on_ready`` when every engine has started.
+    ``admin`` is an application of its own, served as long on a socket of its own.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class Serving:
         *,
         on_listening: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] = lambda: None,
+        admin: ASGIApp | None = None,
     ) -> None:
         self._http = http
         self._engines = list({id(engine): engine for engine in engines.values()}.values())
@@ -107,11 +114,20 @@ class Serving:
         self._failure: Exception | None = None
         self._exit_code = 0
         self._server = _Server(uvicorn_config(app, http), listening=on_listening, drain=self._drain)
+        self._admin: _Server | None = None
+        if admin is not None:
+            self._admin = _Server(uvicorn_config(admin, http), listening=lambda: None, drain=_nothing)
 
-    async def run(self, listener: socket.socket) -> int:
+    async def run(self, listener: socket.socket, admin_listener: socket.socket | None = None) -> int:
         """Serve until a signal, and return the exit code; or until an engine can't start, and raise what it raised."""
         self._starting = asyncio.create_task(self._start_engines())
+        administering: asyncio.Task[None] | None = None
+        if self._admin is not None and admin_listener is not None:
+            administering = asyncio.create_task(self._admin.serve(sockets=[admin_listener]))
         await self._server.serve(sockets=[listener])
+        if self._admin is not None and administering is not None:
+            self._admin.should_exit = True
+            await administering
         if self._failure is not None:
             raise self._failure
         return self._exit_code

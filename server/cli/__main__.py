@@ -12,6 +12,7 @@ from pennyweight.server.errors import ConfigError, ModelError
 
 from .chat import chat
 from .doctor import doctor
+from .models import models
 from .pull import pull
 from .serve import explain_config, serve
 
@@ -19,6 +20,8 @@ EPILOG = """
 Serve the default model, and talk to it from another terminal: [bold]pennyweight serve[/] and [bold]pennyweight chat[/].
 
 Serve a model of your own in int8, to two keys: [bold]pennyweight serve ~/models/qwen2.5-7b --dtype int8 --api-key one --api-key two[/].
+
+Manage the models of a server that has several: [bold]pennyweight models list[/] (see [bold]serve --admin-port[/]).
 
 See what a configuration amounts to before it runs: [bold]pennyweight explain-config --config server.yaml[/].
 """
@@ -38,6 +41,7 @@ app.command()(pull)
 app.command()(chat)
 app.command("explain-config")(explain_config)
 app.command()(doctor)
+app.add_typer(models)
 
 
 @app.command()

@@ -64,6 +64,14 @@ FLAGS = (
         ("--grace-period",), "http", "grace_period", float, "Seconds that running requests get after SIGTERM.", SERVER
     ),
     Flag(
+        ("--admin-port",),
+        "admin",
+        "port",
+        int,
+        "Port for `pennyweight models` to manage the running server's models, on 127.0.0.1. By default there is none.",
+        SERVER,
+    ),
+    Flag(
         ("--max-waiting",),
         "limits",
         "max_waiting",

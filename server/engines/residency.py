@@ -43,6 +43,8 @@ class ResidentEngine:
         self.pinned = pinned
         self.is_loaded = False
         self.is_leaving = False
+        # Set when an operator's wish to have it dropped has been done; None while there is no such wish.
+        self.unwanted: asyncio.Event | None = None
         self.users = 0
         self.loaded_at = self.last_used = 0.0
         self.bytes = 0
@@ -60,14 +62,23 @@ class ResidentEngine:
             self._residency.leave(self)
 
     async def start(self) -> None:
-        """Load the model if it is pinned; others wait for their first request. Raises ModelError."""
+        """Load the model if it is pinned; others wait for their first request.
+
+        One that can't be loaded takes no other down: ``health`` says why, and a request tries again after a while.
+        """
         self._residency.start()
         if self.pinned:
-            try:
-                async with self.lease():
-                    pass
-            except ModelUnavailable as error:
-                raise ModelError(error.message) from error
+            with contextlib.suppress(ModelUnavailable):
+                await self.load()
+
+    async def load(self) -> None:
+        """Load the model now, if it isn't. Raises what ``lease`` raises."""
+        async with self.lease():
+            pass
+
+    async def unload(self) -> None:
+        """Drop the model now, once the requests under way have ended; further ones load it again."""
+        await self._residency.drop(self)
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
         return self.engine.generate(request)
@@ -136,6 +147,8 @@ class Residency:
         self._is_closed = True
         for resident in self._models:
             self._refuse(resident, ShuttingDown("The server is shutting down."))
+            if resident.unwanted is not None:
+                resident.unwanted.set()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -176,6 +189,13 @@ class Residency:
         resident.last_used = time.monotonic()
         self._changed.set()
 
+    async def drop(self, resident: ResidentEngine) -> None:
+        """Have a model dropped, also a pinned one, in its turn among those that are to be loaded."""
+        if resident.unwanted is None:
+            resident.unwanted = asyncio.Event()
+        self._changed.set()
+        await resident.unwanted.wait()
+
     async def _keep(self) -> None:
         while True:
             # Not wait_for, which in Python 3.11 forgets that it was cancelled when the event comes at the same time.
@@ -186,7 +206,7 @@ class Residency:
             while self._wanted:
                 await self._serve(self._wanted[0])
                 self._wanted.popleft()
-            await self._drop_idle()
+            await self._drop_unwanted()
 
     async def _serve(self, resident: ResidentEngine) -> None:
         """Bring in a model that is wanted, and let in those who wait for it."""
@@ -249,15 +269,17 @@ class Residency:
         victim.is_loaded = victim.is_leaving = False
         self._on_unload(victim.name, time.monotonic() - victim.loaded_at)
 
-    async def _drop_idle(self) -> None:
-        limit = self._settings.idle_timeout
-        if limit is None:
-            return
-        now = time.monotonic()
-        idle = [one for one in self._models if one.is_loaded and not one.pinned and not one.users and not one.waiting]
-        for resident in idle:
-            if now - resident.last_used >= limit:
+    async def _drop_unwanted(self) -> None:
+        """Drop what an operator wants dropped, and what has been idle for too long."""
+        limit, now = self._settings.idle_timeout, time.monotonic()
+        for resident in self._models:
+            is_idle = not resident.pinned and not resident.users and not resident.waiting
+            is_over = limit is not None and is_idle and now - resident.last_used >= limit
+            if resident.is_loaded and (resident.unwanted is not None or is_over):
                 await self._drop(resident)
+            if resident.unwanted is not None:
+                resident.unwanted.set()
+                resident.unwanted = None
 
     @property
     def _budget(self) -> int:

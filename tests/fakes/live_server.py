@@ -131,7 +131,7 @@ async def live_server(
     logger = make_logger(settings.log, output)
     admission = Admission(settings.limits.max_waiting)
     app = create_app(settings, engines, admission=admission, logger=logger)
-    listener = bind(settings.http)
+    listener = bind(settings.http.host, settings.http.port)
     host, port = listener.getsockname()
     listening = asyncio.Event()
     serving = Serving(app, settings.http, engines, admission, logger, on_listening=listening.set)

@@ -255,3 +255,15 @@ async def test_those_who_wait_are_told_of_the_end() -> None:
         await models.aclose()
         with pytest.raises(ShuttingDown):
             await task
+
+
+async def test_an_operator_may_load_and_drop_also_a_pinned_model() -> None:
+    async with residency(memory_budget=5) as models:
+        resident = models.add("a", Weighty(5), pinned=True)
+        await resident.load()
+        assert resident.is_loaded
+        async with asyncio.timeout(5):
+            await resident.unload()
+        assert not resident.is_loaded
+        async with resident.lease():
+            assert resident.is_loaded

@@ -1,0 +1,133 @@
+"""What operators do with a running server's models, on a port of its own: see, load, drop, and move aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from .api.exchange import error_object
+from .auth import RequireApiKey
+from .engines.base import Engine
+from .engines.residency import ResidentEngine
+from .errors import InvalidRequest, ModelLoading, ModelNotFound, PennyweightError
+from .registry import Registry
+
+Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
+
+
+def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: FilteringBoundLogger) -> Starlette:
+    """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``,
+    ``POST /aliases/{alias}`` with ``{"model": ...}``, and ``POST /aliases/{alias}/rollback``. Every change is logged."""
+    admin = _Admin(registry, logger)
+    return Starlette(
+        routes=[
+            Route("/models", _answering(admin.models), methods=["GET"]),
+            Route("/models/{name:path}/load", _answering(admin.load), methods=["POST"]),
+            Route("/models/{name:path}/unload", _answering(admin.unload), methods=["POST"]),
+            Route("/aliases/{alias}", _answering(admin.promote), methods=["POST"]),
+            Route("/aliases/{alias}/rollback", _answering(admin.roll_back), methods=["POST"]),
+        ],
+        middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, api_keys=api_keys)],
+    )
+
+
+class _Admin:
+    def __init__(self, registry: Registry, logger: FilteringBoundLogger) -> None:
+        self._registry = registry
+        self._logger = logger
+
+    async def models(self, request: Request) -> JSONResponse:
+        aliases: dict[str, list[str]] = {}
+        for alias, model in self._registry.aliases.items():
+            aliases.setdefault(model, []).append(alias)
+        return JSONResponse(
+            {"models": [_described(name, one, aliases.get(name, [])) for name, one in self._registry.models.items()]}
+        )
+
+    async def load(self, request: Request) -> JSONResponse:
+        name, engine = self._managed(request)
+        await engine.load()
+        self._logger.info("load asked for", model=name)
+        return JSONResponse(_described(name, engine, []))
+
+    async def unload(self, request: Request) -> JSONResponse:
+        name, engine = self._managed(request)
+        await engine.unload()
+        self._logger.info("unload asked for", model=name)
+        return JSONResponse(_described(name, engine, []))
+
+    async def promote(self, request: Request) -> JSONResponse:
+        alias = request.path_params["alias"]
+        try:
+            model = (await request.json())["model"]
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest('The body must be JSON such as {"model": "name"}.', param="model") from None
+        engine = self._registry.models.get(model)
+        if isinstance(engine, ResidentEngine):
+            await engine.load()  # before anybody is sent there
+        before = self._registry.promote(alias, model)
+        self._logger.info("promoted", alias=alias, model=model, before=before)
+        return JSONResponse({"alias": alias, "model": model, "before": before})
+
+    async def roll_back(self, request: Request) -> JSONResponse:
+        alias = request.path_params["alias"]
+        model = self._registry.roll_back(alias)
+        self._logger.info("rolled back", alias=alias, model=model)
+        return JSONResponse({"alias": alias, "model": model})
+
+    def _managed(self, request: Request) -> tuple[str, ResidentEngine]:
+        name = request.path_params["name"]
+        engine = self._registry.get(name)
+        if engine is None:
+            raise ModelNotFound(f"There is no model {name}; there are {', '.join(self._registry)}.", param="model")
+        if not isinstance(engine, ResidentEngine):
+            raise InvalidRequest(
+                f"The model {name} is this server's only one, or another server's: it can't be unloaded.", param="model"
+            )
+        return name, engine
+
+
+def _described(name: str, engine: Engine, aliases: list[str]) -> dict[str, Any]:
+    health = engine.health()
+    found: dict[str, Any] = {"name": name, "state": health.state.value, "detail": health.detail, "aliases": aliases}
+    try:
+        capabilities = engine.capabilities()
+    except ModelLoading:
+        pass
+    else:
+        found |= {"engine": capabilities.engine, "fingerprint": capabilities.fingerprint}
+    if isinstance(engine, ResidentEngine):
+        size = engine.engine.resident_bytes() if engine.is_loaded else 0
+        found |= {"pinned": engine.pinned, "users": engine.users, "waiting": len(engine.waiting), "bytes": size}
+    return found
+
+
+def _answering(handler: Handler) -> Handler:
+    async def answer(request: Request) -> JSONResponse:
+        try:
+            return await handler(request)
+        except PennyweightError as error:
+            return JSONResponse(error_object(error), error.status)
+
+    return answer
+
+
+class _ErrorsAsJson:
+    """Middleware that answers what another refuses."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except PennyweightError as error:
+            await JSONResponse(error_object(error), error.status)(scope, receive, send)
