@@ -41,7 +41,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "server.engines.vllm": ("server.engines.local", "server.types", "server.errors", "server.config"),
     "server.engines": ("server.types", "server.errors", "server.config"),
-    "server.api": ("server.types", "server.errors", "server.config", "server.engines.base"),
+    "server.api": (
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.engines.base",
+        "server.engines.features",
+    ),
     "server.telemetry": ("server.types", "server.errors", "server.config", "server.engines.base", "server.api"),
     "server.cli": ("server", "kernels.cpu.library"),
     "server.app": ("server",),
@@ -49,7 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Heavy, and so imported where the work is done: in an engine's own process.
 HEAVY = {
-    "torch": ("kernels", "server.engines.native"),
+    "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": (),
