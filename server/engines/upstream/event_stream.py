@@ -10,7 +10,7 @@ class EventTooLarge(Exception):
 class EventParser:
     """Cuts a stream of bytes into the data of its events. Lines end in LF or CRLF; only ``data`` fields are kept.
 
-    At most ``max_bytes`` of an event that is not whole yet are held, comments and other fields included.
+    At most ``max_bytes`` of an event that is not whole yet are held.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,11 +26,13 @@ class EventParser:
         *lines, rest = piece.split(b"\n")
         for end in lines:
             self._hold(end)
-            line = b"".join(self._line).removesuffix(b"\r")
+            line = b"".join(self._line)
             self._line.clear()
             if line.startswith(b"data:"):
-                self._data.append(line[5:].removeprefix(b" "))
-            elif not line:
+                self._data.append(line[5:].removesuffix(b"\r").removeprefix(b" "))
+            elif line not in (b"", b"\r"):
+                self._num_bytes -= len(line)
+            else:
                 if self._data:
                     found.append(b"\n".join(self._data))
                     self._data.clear()

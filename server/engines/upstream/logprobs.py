@@ -25,7 +25,7 @@ def token_logprobs(wire: Logprobs, num_top: int) -> tuple[TokenLogprob, ...]:
     return tuple(
         _token(
             _named(name, values[place] if place < len(values) else None),
-            _alternatives((tops[place] if place < len(tops) else None) or {}),
+            _alternatives((tops[place] if place < len(tops) else None) or {}, name, num_top),
             num_top,
         )
         for place, name in enumerate(tokens)
@@ -33,7 +33,6 @@ def token_logprobs(wire: Logprobs, num_top: int) -> tuple[TokenLogprob, ...]:
 
 
 def _token(chosen: TopLogprob, top: list[TopLogprob], num_top: int) -> TokenLogprob:
-    # Plain completions have the chosen token among the others, as one more where it is not among the best.
     return TokenLogprob(
         token_id=None, token=chosen.token, bytes=chosen.bytes, logprob=chosen.logprob, top=tuple(top[:num_top])
     )
@@ -45,8 +44,11 @@ def _of_chat(wire: ChatAlternative) -> TopLogprob:
     return TopLogprob(token_id=None, token=wire.token, bytes=bytes(wire.bytes), logprob=_value(wire.logprob))
 
 
-def _alternatives(wire: Mapping[str, float | None]) -> list[TopLogprob]:
-    return sorted((_named(name, value) for name, value in wire.items()), key=lambda one: -one.logprob)
+def _alternatives(wire: Mapping[str, float | None], chosen: str, num_top: int) -> list[TopLogprob]:
+    """The best first. Plain completions put the chosen token beside them, one too many where it isn't of the best."""
+    is_beside = len(wire) > num_top
+    found = (_named(name, value) for name, value in wire.items() if not (is_beside and name == chosen))
+    return sorted(found, key=lambda one: -one.logprob)
 
 
 def _named(name: str, logprob: float | None) -> TopLogprob:

@@ -13,7 +13,7 @@ import msgspec
 
 from pennyweight.server.errors import ContextLengthExceeded, InvalidRequest, Overloaded, UpstreamFailed
 
-from .failure import Failure
+from .failure import Failure, broken
 
 MAX_SHOWN_MESSAGE = 1000
 # What a client is told to wait where the upstream names no time.
@@ -60,10 +60,10 @@ def failure_of_answer(status: int, headers: Mapping[str, str], body: bytes, hide
 def failure_of_event(event: object, hide: Hide) -> Failure:
     """The failure that an error object in a stream stands for."""
     details = _details(event, hide)
-    status = next((_STATUSES[one] for one in (details.code, details.type) if one in _STATUSES), 500)
-    if isinstance(details.code, int) and 400 <= details.code < 600:
+    status = next((_STATUSES[one] for one in (details.code, details.type) if one in _STATUSES), None)
+    if isinstance(details.code, int) and 400 <= details.code < 500:
         status = details.code
-    return _failure(status, details, None)
+    return broken(f"The upstream failed{details.shown()}") if status is None else _failure(status, details, None)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -38,7 +38,7 @@ class Reply:
 
     async def piece(self) -> bytes:
         """More of the body; empty at its end. Raises Failure."""
-        with _translated():
+        with translated():
             return await self._response.content.readany()
 
     async def body(self, max_bytes: int) -> bytes:
@@ -94,7 +94,7 @@ class Session:
         headers = {"Accept": accept} | ({} if body is None else {"Content-Type": JSON})
         # Read in parts: a large one would hold up the loop.
         data = None if body is None else io.BytesIO(body)
-        with _translated():
+        with translated():
             return Reply(await self._client.request(method, url, data=data, headers=headers, allow_redirects=False))
 
     async def aclose(self) -> None:
@@ -103,7 +103,7 @@ class Session:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn aiohttp's errors into failures. Their own words, which may tell addresses, are left out."""
     try:
         yield
