@@ -77,10 +77,10 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model that another server answers for, over the OpenAI API. Times are in seconds.
 
-    ``base_url`` ends as the ``openai`` client's does, mostly in /v1. ``model`` is the upstream's name of the model, None for
-    the one that the client gave. ``dialect`` is what may be sent: ``openai`` for OpenAI's own parameters alone, ``vllm`` for
-    those that vLLM and this server take beside them. The key comes from a variable or a file; ``headers`` and
-    ``parameters`` are added to every request, in the place of what would be sent otherwise.
+    ``base_url`` ends as the ``openai`` client's does, mostly in /v1. ``model`` is the upstream's name of the model, None
+    for the one that the client gave. ``dialect`` is what may be sent: ``openai`` for OpenAI's own parameters alone,
+    ``vllm`` for those that vLLM and this server take beside them. The key comes from a variable or a file; ``headers``
+    and ``parameters`` are added to every request, in the place of what would be sent otherwise.
 
     ``first_token_timeout`` begins when the request is sent, ``token_timeout`` with each token. ``retry_budget`` is how many
     retries there may be for each request, taken over all of them. ``check_interval`` is between two questions whether the

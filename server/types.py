@@ -69,7 +69,7 @@ FREE_TOOL_CHOICE = ToolChoice()
 class ChatPrompt:
     """A conversation, to be rendered with the chat template of the engine's own model.
 
-    ``tool_choice`` is for engines whose capabilities say UPSTREAM_CALLS; for the others the API makes a constraint of it.
+    ``tool_choice`` is for engines whose capabilities say UPSTREAM_CALLS; for others the API makes a constraint of it.
     """
 
     messages: tuple[Message, ...]
@@ -235,7 +235,7 @@ class Delta:
     ``text`` may be empty while bytes of a character or of a possible stop string are held back; ``token_ids`` and
     ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
     token id that ended it, None for the model's own end of sequence. ``tool_calls`` come from engines whose capabilities
-    say UPSTREAM_CALLS, whose text has no calls in it; so do deltas of text without ``token_ids``.
+    say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``.
     """
 
     index: int

@@ -21,7 +21,7 @@ from .tools.formats import named_parser, needs_special_tokens, required_parser, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUse:
-    """``new_parser`` makes the parser of one choice; None where no tool may be called, or the engine reads the calls."""
+    """``new_parser`` makes the parser of one choice; None where no tool may be called or the engine reads the calls."""
 
     tools: tuple[Tool, ...] = ()
     choice: ToolChoice = FREE_TOOL_CHOICE

@@ -1,1 +1,1 @@
-"""An engine that is another server: everything that speaks the OpenAI API, behind the protocol that engines have here."""
+"""An engine that is another server: whatever speaks the OpenAI API, behind the protocol that engines have here."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pennyweight.server.errors import UpstreamFailed
 from pennyweight.server.types import (
     ChatPrompt,
     Delta,
@@ -23,7 +22,7 @@ from pennyweight.server.types import (
 )
 
 from .chunks import DONE, Choice, MessageDelta, WireUsage, decode_chunk
-from .failure import Failure, broken
+from .failure import broken
 from .logprobs import token_logprobs
 from .refusal import failure_of_event
 from .tool_calls import CallReader
@@ -175,8 +174,7 @@ def _reason(wire: str | None) -> FinishReason | None:
     if not wire:
         return None
     if wire not in _REASONS:
-        message = f"The upstream ended its answer for a reason that means no whole one: {wire[:40]!r}."
-        raise Failure(UpstreamFailed(message), is_retryable=True, is_fault=True)
+        raise broken(f"The upstream ended its answer for a reason that means no whole one: {wire[:40]!r}.")
     return _REASONS[wire]
 
 

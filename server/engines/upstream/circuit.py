@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Circuit:
-    """Opens at ``failures_to_open`` failures in a row. It stays open until somebody who asked the upstream closes it."""
+    """Opens at ``failures_to_open`` failures in a row, and stays open until it is closed: the upstream was asked.
+
+    ``reason`` is why it failed last. It is told to everybody, and so must have nothing of any request in it.
+    """
 
     def __init__(self, failures_to_open: int) -> None:
         self._failures_to_open = failures_to_open

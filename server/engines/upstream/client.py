@@ -43,8 +43,8 @@ CHECK_SECONDS = 5.0
 class UpstreamEngine:
     """Implements Engine over any OpenAI-compatible server; ``start`` first. ``name`` is what clients call the model.
 
-    A request is tried again only while nothing of its answer has been yielded. Raises ConfigError for settings that can't
-    be used.
+    A request is tried again only while nothing of its answer has been yielded. Raises ConfigError for settings that
+    can't be used.
     """
 
     def __init__(self, upstream: UpstreamSettings, name: str) -> None:
@@ -135,7 +135,7 @@ class UpstreamEngine:
         return self._exchange, self._capabilities
 
     async def _check(self) -> None:
-        """Ask whether the upstream is there. Raises Failure when it isn't, or when it will answer no request of ours."""
+        """Ask whether the upstream is there. Raises Failure when it isn't, or will answer no request of ours."""
         assert self._exchange is not None, "it was started"
         seconds = self._upstream.connect_timeout + CHECK_SECONDS
         answer = await self._exchange.ask("GET", self._base_url + "/models", seconds=seconds)
@@ -169,12 +169,12 @@ class UpstreamEngine:
         exchange, capabilities = self._ready()
         if feature not in capabilities.features:
             raise UnsupportedParameter(f"The upstream of {self._name} does not support '{feature}'.")
-        self._waits.check()
         self._watch.refuse_if_open()
         body = msgspec.json.encode({"model": self._upstream.model or self._name, **fields})
         url = self._base_url.removesuffix("/v1") + path
         try:
-            answer = await exchange.ask("POST", url, body, seconds=self._upstream.token_timeout)
+            async with self._slots.hold():
+                answer = await exchange.ask("POST", url, body, seconds=self._upstream.token_timeout)
             if answer.status != 200:
                 raise failure_of_answer(answer.status, answer.headers, answer.body, self._api_key.hide)
         except Failure as failure:

@@ -63,7 +63,9 @@ def failure_of_event(event: object, hide: Hide) -> Failure:
     status = next((_STATUSES[one] for one in (details.code, details.type) if one in _STATUSES), None)
     if isinstance(details.code, int) and 400 <= details.code < 500:
         status = details.code
-    return broken(f"The upstream failed{details.shown()}") if status is None else _failure(status, details, None)
+    if status is None:
+        return broken(f"The upstream failed{details.shown()}", reason="The upstream failed.")
+    return _failure(status, details, None)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -103,6 +105,7 @@ def _failure(status: int, details: _Details, retry_after: float | None) -> Failu
         is_retryable=is_passing,
         is_fault=status >= 500,
         retry_after=retry_after,
+        reason=f"The upstream failed with status {status}.",
     )
 
 

@@ -24,7 +24,7 @@ END_SECONDS = 0.25
 
 
 class Reply:
-    """An answer whose head is there. To be closed: before its end that ends the connection, and so the upstream's work."""
+    """An answer whose head is there, to be closed. Before its end that ends the connection, and the upstream's work."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -68,8 +68,8 @@ class Reply:
 class Session:
     """Connections to an upstream, kept open between requests. Made on the running loop.
 
-    The number of connections is not bounded here. Certificates are verified; no redirect is followed, no proxy taken from
-    the environment and no cookie kept.
+    The number of connections is not bounded here. Certificates are verified; no redirect is followed, no proxy taken
+    from the environment and no cookie kept.
     """
 
     def __init__(self, upstream: UpstreamSettings, api_key: ApiKey) -> None:

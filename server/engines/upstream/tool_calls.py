@@ -23,8 +23,8 @@ class _Call:
 class CallReader:
     """Numbers calls from 0 as they begin, and tells of each only when its name is there.
 
-    Servers that don't number calls are understood by their ids: a new id is a new call, none goes on with the last. Without
-    ``parallel``, calls but the first are left out, for servers that don't know the parameter.
+    Servers that don't number calls are understood by their ids: a new id is a new call, none goes on with the last.
+    Without ``parallel``, calls but the first are left out, for servers that don't know the parameter.
     """
 
     def __init__(self, *, parallel: bool) -> None:

@@ -52,7 +52,7 @@ class Watch:
     def failed(self, failure: Failure) -> None:
         """A request was not."""
         if failure.is_fault:
-            self._circuit.failed(failure.error.message)
+            self._circuit.failed(failure.reason)
 
     async def start(self) -> None:
         """Ask once, and from then on in the background."""
@@ -77,7 +77,7 @@ class Watch:
         except Failure as failure:
             # What was there before may be again; what never was, or refuses us, is told at once.
             if self._problem or not failure.is_fault:
-                self._problem = failure.error.message
+                self._problem = failure.reason
             self.failed(failure)
         else:
             self._problem = ""

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from pennyweight.server.engines.upstream.event_stream import EventParser, EventTooLarge
 
-STREAM = b": a comment\n\ndata: one\n\r\nevent: x\r\nid: 3\r\ndata:two\r\ndata:  three\r\n\r\n\n\nretry: 5\ndata\n\ndata: [DONE]\n\n"
+STREAM = (
+    b": a comment\n\ndata: one\n\r\n"
+    b"event: x\r\nid: 3\r\ndata:two\r\ndata:  three\r\n\r\n\n\n"
+    b"retry: 5\ndata\n\ndata: [DONE]\n\n"
+)
 DATA = [b"one", b"two\n three", b"[DONE]"]
 
 

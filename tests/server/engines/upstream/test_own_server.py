@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 import pytest_asyncio
+from fakes.fault_server import fault_server
 from fakes.live_server import LiveEngine
 from fakes.scripted_engine import Step, logprob, says
 from fakes.served import openai_client, served
@@ -43,8 +44,10 @@ class Ends:
 
     def says(self, *steps: Step | str) -> None:
         """What the model answers: texts, or steps as they are."""
-        texts = [step for step in steps if isinstance(step, str)]
-        self.engine.script = lambda request: says(*texts) if texts else list(steps)  # type: ignore[arg-type]
+        made: list[Step] = []
+        for step in steps:
+            made += says(step) if isinstance(step, str) else [step]
+        self.engine.script = lambda request: made
 
     @property
     def asked(self) -> Request:
@@ -130,7 +133,7 @@ async def test_several_choices(ends: Ends) -> None:
 
 @both_dialects
 async def test_a_tool_call(ends: Ends) -> None:
-    ends.says(*CALL)
+    ends.says(*says(*CALL))
     answer = await ends.client.chat.completions.create(model="alias", messages=MESSAGES, tools=[WEATHER])
     (choice,) = answer.choices
     assert choice.finish_reason == "tool_calls"
@@ -309,7 +312,8 @@ async def test_token_prompts(ends: Ends) -> None:
     await ends.client.completions.create(model="alias", prompt=[1, 2, 3])
     assert ends.asked.prompt == TokensPrompt(token_ids=(1, 2, 3))
     await ends.client.completions.create(model="alias", prompt="a", extra_body={"add_special_tokens": False})
-    assert ends.asked.prompt == TextPrompt(text="a", add_special_tokens=False)
+    second: object = ends.asked.prompt
+    assert second == TextPrompt(text="a", add_special_tokens=False)
 
 
 @pytest.mark.parametrize("ends", ["openai"], indirect=True)
@@ -334,6 +338,31 @@ async def test_tokens_and_back(ends: Ends) -> None:
     assert await ends.upstream.detokenize([97, 98]) == "ab"
     told: Any = await ends.client.post("/../tokenize", cast_to=object, body={"messages": MESSAGES})
     assert (told["count"], told["max_model_len"]) == (8, 2048)
+
+
+@both_dialects
+async def test_the_metrics_count_the_tokens_that_the_upstream_tells(ends: Ends) -> None:
+    ends.says(Delta(index=0, text="Hello", token_ids=(1, 2, 3)), *says())
+    await ends.client.chat.completions.create(model="alias", messages=MESSAGES)
+    exposed = await ends.client.get("/../metrics", cast_to=str)
+    for line in (
+        'pennyweight:generation_tokens_total{model_name="alias"} 3.0',
+        'pennyweight:time_to_first_token_seconds_count{model_name="alias"} 1.0',
+        'pennyweight:request_success_total{finished_reason="stop",model_name="alias"} 1.0',
+    ):
+        assert line in exposed.splitlines()
+
+
+async def test_an_estimate_is_told_to_be_one() -> None:
+    async with fault_server() as upstream:
+        engine = UpstreamEngine(UpstreamSettings(base_url=upstream.base_url), "no_usage")
+        async with served(engine, "no_usage") as url, openai_client(url) as client:
+            answer = await client.chat.completions.create(model="no_usage", messages=MESSAGES)
+            assert answer.usage is not None
+            assert answer.usage.to_dict()["estimated"] is True
+            completed = await client.completions.create(model="no_usage", prompt=["a", "b"])
+            assert completed.usage is not None
+            assert completed.usage.to_dict()["estimated"] is True
 
 
 async def test_models(ends: Ends) -> None:
