@@ -236,6 +236,16 @@ async def no_usage(asked: Asked) -> None:
     await asked.send(*GOOD[:5], sse(b"[DONE]"), END)
 
 
+async def no_usage_but_waits(asked: Asked) -> None:
+    await asked.send(*GOOD[:5])
+    await asked.until_left()
+
+
+async def broken_after_the_end(asked: Asked) -> None:
+    await asked.send(*GOOD[:5], pause=0.01)
+    asked.reset()
+
+
 async def no_usage_no_done(asked: Asked) -> None:
     await asked.send(*GOOD[:5], END)
 
@@ -264,6 +274,7 @@ MODES: dict[str, Mode] = {
     mode.__name__: mode
     for mode in (
         *(good, good_at_once, slow_first_token, slow_bytes, no_usage, no_usage_no_done),
+        *(no_usage_but_waits, broken_after_the_end),
         *(stalls_before_headers, stalls_after_role, stalls_in_the_middle, never_ends),
         *(resets, resets_once, resets_in_the_middle, half_an_event, half_an_event_later, ends_without_finish),
         *(wrong_content_length, wrong_chunk_size, no_http, oversized_event, not_json, not_a_stream, deep_json),

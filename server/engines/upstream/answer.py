@@ -21,7 +21,7 @@ from pennyweight.server.types import (
     Usage,
 )
 
-from .chunks import DONE, Choice, MessageDelta, WireUsage, decode_chunk
+from .chunks import DONE, Choice, MessageDelta, WireUsage, decode_chunk, decode_error
 from .failure import broken
 from .logprobs import token_logprobs
 from .refusal import failure_of_event
@@ -89,7 +89,7 @@ class Answer:
             return []
         chunk = decode_chunk(data)
         if chunk.is_error:
-            raise failure_of_event(msgspec.json.decode(data), self._hide)
+            raise failure_of_event(decode_error(data), self._hide)
         self._usage = chunk.usage or self._usage
         self._fingerprint = chunk.system_fingerprint or self._fingerprint
         deltas = [delta for choice in chunk.choices or () if (delta := self._delta(choice)) is not None]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from .failure import broken
 
 DONE = b"[DONE]"
+
+_T = TypeVar("_T")
 
 
 class CalledFunction(msgspec.Struct):
@@ -99,12 +101,22 @@ class Chunk(msgspec.Struct):
         return self.error is not None or self.object == "error"
 
 
-_decoder = msgspec.json.Decoder(Chunk)
+_chunk_decoder = msgspec.json.Decoder(Chunk)
+_any_decoder = msgspec.json.Decoder()
 
 
 def decode_chunk(data: bytes) -> Chunk:
     """Raises Failure for what is no chunk."""
+    return _decode(data, _chunk_decoder)
+
+
+def decode_error(data: bytes) -> object:
+    """All of an event that tells of an error, whose form differs. Raises Failure for what is no JSON."""
+    return _decode(data, _any_decoder)
+
+
+def _decode(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
     try:
-        return _decoder.decode(data)
+        return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise broken("The upstream sent an event that is no chunk of an answer.") from None

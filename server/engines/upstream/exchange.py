@@ -58,26 +58,27 @@ class Exchange:
 
         Raises Failure: of an answer that is no stream, of one that breaks off or tells of an error, or that is late.
         """
-        seconds = self._upstream.first_token_timeout
-        when, late = _now() + seconds, _late(f"The upstream had no first token within {seconds:g} s.")
+        limits = self._upstream
+        late = _late(f"The upstream had no first token within {limits.first_token_timeout:g} s.")
+        late_between = _late(f"The upstream had no next token within {limits.token_timeout:g} s.")
+        when = _now() + limits.first_token_timeout
         async with self._waits.until(when, late):
             reply = await self._session.ask("POST", url, body, accept=EVENT_STREAM)
         try:
             if not reply.is_stream:
                 async with self._waits.until(when, late):
                     raise await self._refusal(reply)
-            parser = EventParser(self._upstream.max_event_bytes)
+            parser = EventParser(limits.max_event_bytes)
             while not answer.is_over:
-                if answer.progress.steps:
-                    seconds = self._upstream.token_timeout
-                    when, late = _now() + seconds, _late(f"The upstream had no next token within {seconds:g} s.")
-                if answer.is_whole:
-                    when = min(when, _now() + USAGE_SECONDS)
+                if was_whole := answer.is_whole:
+                    when = _now() + USAGE_SECONDS
+                elif answer.progress.steps:
+                    when, late = _now() + limits.token_timeout, late_between
                 try:
                     async with self._waits.until(when, late):
                         events = await self._next_events(reply, parser, answer)
                 except Failure:
-                    if answer.is_whole:
+                    if was_whole:
                         break  # only the usage is missing
                     raise
                 for event in events:

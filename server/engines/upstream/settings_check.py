@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from urllib.parse import urlsplit
 
@@ -40,8 +41,8 @@ def check_settings(upstream: UpstreamSettings) -> None:
     if taken := sorted(RESERVED_PARAMETERS & upstream.parameters.keys()):
         raise ConfigError(f"parameters: {', '.join(taken)} can't be set here; requests have their own")
     for name in _POSITIVE:
-        if not getattr(upstream, name) > 0:
+        if not 0 < getattr(upstream, name) < math.inf:
             raise ConfigError(f"{name}: a number above 0 is wanted")
     for name in _NOT_NEGATIVE:
-        if not getattr(upstream, name) >= 0:
+        if not 0 <= getattr(upstream, name) < math.inf:
             raise ConfigError(f"{name}: a number from 0 is wanted")

@@ -298,3 +298,11 @@ async def test_an_upstream_is_left_to_choose_read_and_force_calls(wire: dict[str
 async def test_text_that_looks_like_a_call_is_text_where_an_upstream_reads_the_calls() -> None:
     engine = ScriptedEngine(lambda request: says(TWO_CALLS), tool_format=UPSTREAM_CALLS)
     assert (await chat(engine)).json["choices"][0]["message"]["content"] == TWO_CALLS
+
+
+async def test_an_upstream_may_have_both_tools_and_a_format() -> None:
+    engine = upstream()
+    assert (await chat(engine, response_format={"type": "json_object"})).status == 200
+    constraint = engine.left[0].request.sampling.constraint
+    assert constraint is not None
+    assert constraint.kind is ConstraintKind.JSON_OBJECT

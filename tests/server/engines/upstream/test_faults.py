@@ -52,6 +52,7 @@ def dead_url() -> str:
 
 
 GOOD_MODES = ["good", "good_at_once", "slow_first_token", "slow_bytes"]
+UNCOUNTED = ["no_usage", "no_usage_no_done", "no_usage_but_waits", "broken_after_the_end"]
 RETRIED = ["resets_once", "limited_once", "fails_once"]
 # Each mode's error, and how often the upstream is asked before a client gets it.
 ERRORS: dict[str, tuple[type[PennyweightError], int]] = {
@@ -86,7 +87,7 @@ ERRORS: dict[str, tuple[type[PennyweightError], int]] = {
 
 
 def test_every_mode_is_tried() -> None:
-    assert set(MODES) == {*GOOD_MODES, *RETRIED, *ERRORS, "no_usage", "no_usage_no_done", "never_ends"}
+    assert set(MODES) == {*GOOD_MODES, *RETRIED, *ERRORS, *UNCOUNTED, "never_ends"}
 
 
 @pytest.mark.parametrize("mode", GOOD_MODES)
@@ -125,8 +126,11 @@ async def test_what_fails_has_its_error(server: FaultServer, mode: str) -> None:
     await server.until_closed()
 
 
-@pytest.mark.parametrize("mode", ["no_usage", "no_usage_no_done"])
-async def test_usage_that_does_not_come_is_estimated(server: FaultServer, mode: str) -> None:
+@pytest.mark.parametrize("mode", UNCOUNTED)
+async def test_usage_that_does_not_come_is_estimated(
+    server: FaultServer, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pennyweight.server.engines.upstream.exchange.USAGE_SECONDS", 0.1)
     async with upstream_engine(server.base_url) as engine:
         events = await answered(engine, chat(mode, "x" * 41))
     assert events[-1] == Finished(usage=Usage(prompt_tokens=11, completion_tokens=3, is_estimated=True))
@@ -329,7 +333,11 @@ async def test_no_connect_no_wait() -> None:
                 filler.close()
 
 
-MIXED = [mode for mode in MODES if not mode.startswith("stalls") and mode not in ("oversized_event", "deep_json")]
+MIXED = [
+    mode
+    for mode in MODES
+    if not mode.startswith("stalls") and mode not in ("oversized_event", "deep_json", "no_usage_but_waits")
+]
 WHOLE = "whole"
 
 

@@ -38,6 +38,7 @@ URL = "https://example.com/v1"
         ({"max_connections": 0}, "max_connections"),
         ({"token_timeout": 0}, "token_timeout"),
         ({"connect_timeout": float("nan")}, "connect_timeout"),
+        ({"first_token_timeout": float("inf")}, "first_token_timeout"),
         ({"max_retries": -1}, "max_retries"),
     ],
 )
