@@ -69,7 +69,12 @@ HEAVY = {
     "aiohttp": ("bench", "server.engines.upstream.session"),
 }
 # In the server's own process; nothing there may bring torch in.
-GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.local.client")
+GATEWAY = (
+    "pennyweight.server.app",
+    "pennyweight.server.cli",
+    "pennyweight.server.engines.local.client",
+    "pennyweight.server.engines.upstream.client",
+)
 
 
 def module_name(path: Path) -> str:

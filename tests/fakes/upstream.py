@@ -14,9 +14,9 @@ from pennyweight.server.types import ChatPrompt, Delta, Event, Finished, Message
 _ids = itertools.count()
 
 QUICK: dict[str, Any] = {
-    "first_token_timeout": 0.3,
-    "token_timeout": 0.2,
-    "connect_timeout": 0.5,
+    "first_token_timeout": 1.0,
+    "token_timeout": 1.0,
+    "connect_timeout": 1.0,
     "failures_to_open": 1_000_000,
 }
 

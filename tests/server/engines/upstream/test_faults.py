@@ -223,11 +223,11 @@ async def test_closing_the_engine_ends_what_is_under_way(server: FaultServer) ->
 
 
 async def test_a_slow_reader_is_no_slow_upstream(server: FaultServer) -> None:
-    async with upstream_engine(server.base_url, token_timeout=0.05) as engine:
+    async with upstream_engine(server.base_url, token_timeout=0.3) as engine:
         events = []
         async for event in engine.generate(chat("good")):
             events.append(event)
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.31)
     assert isinstance(events[-1], Finished)
 
 
@@ -421,3 +421,21 @@ async def test_headers_are_added(server: FaultServer) -> None:
 async def test_large_requests_go_out(server: FaultServer) -> None:
     async with upstream_engine(server.base_url, first_token_timeout=30) as engine:
         await answered(engine, chat("good", "x" * 3_000_000))
+
+
+async def test_a_reader_that_stopped_reading_holds_up_no_end(server: FaultServer) -> None:
+    async with upstream_engine(server.base_url) as engine:
+        events = engine.generate(chat("never_ends"))
+        await anext(events)
+        await engine.aclose()
+        await server.until_closed()
+        with pytest.raises(ShuttingDown):
+            _ = [event async for event in events]
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/"])
+async def test_a_slash_at_the_end_makes_no_difference(server: FaultServer, path: str) -> None:
+    async with upstream_engine(f"http://127.0.0.1:{server.port}{path}") as engine:
+        await answered(engine, chat("good"))
+    assert server.last is not None
+    assert server.last.path == "/v1/chat/completions"
