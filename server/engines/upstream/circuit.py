@@ -25,11 +25,10 @@ class Circuit:
         self.reason = reason
 
     def succeeded(self) -> None:
-        """The upstream has answered a request."""
+        """The upstream has answered a request, which may be one from before the circuit opened."""
         if not self.is_open:
             self._failures = 0
 
     def close(self) -> None:
-        """The upstream is there again."""
-        if self.is_open:
-            self._failures = 0
+        """The upstream was asked whether it is there, and is."""
+        self._failures = 0
