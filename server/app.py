@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .api.exchange import error_answer
 from .auth import PUBLIC_PATHS, RequireApiKey
-from .config import Settings
+from .config import EngineSettings, Settings, UpstreamSettings
 from .endpoints import endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, MethodNotAllowed, ModelError, NotFound, PennyweightError
@@ -144,12 +144,16 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
-        *(
-            f"model {', '.join(names)}: {one.kind}, {one.model}, dtype {one.dtype}, device {one.device}, {one.max_num_seqs} at once"
-            for names, one in described_models(settings)
-        ),
+        *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
+
+
+def _described(model: EngineSettings | UpstreamSettings) -> str:
+    if isinstance(model, UpstreamSettings):
+        name = model.model or "by the name that the client gave"
+        return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
+    return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once"
 
 
 def _cors(settings: Settings) -> list[Middleware]:

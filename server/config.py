@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -74,10 +74,45 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     start_timeout: float = 600.0
 
 
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of several models. A ``pinned`` one is loaded at the start and stays."""
+class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that another server answers for, over the OpenAI API. Times are in seconds.
 
-    local: EngineSettings
+    ``base_url`` ends as the ``openai`` client's does, mostly in /v1. ``model`` is the upstream's name of the model, None
+    for the one that the client gave. ``dialect`` is what may be sent: ``openai`` for OpenAI's own parameters alone,
+    ``vllm`` for those that vLLM and this server take beside them. The key comes from a variable or a file; ``headers``
+    and ``parameters`` are added to every request, in the place of what would be sent otherwise.
+
+    ``first_token_timeout`` begins when the request is sent, ``token_timeout`` with each token. ``retry_budget`` is how many
+    retries there may be for each request, taken over all of them. ``check_interval`` is between two questions whether the
+    upstream is there; after ``failures_to_open`` failures in a row it is asked nothing else.
+    """
+
+    base_url: str
+    model: str | None = None
+    dialect: Literal["openai", "vllm"] = "openai"
+    tools: bool = True
+    max_model_len: int | None = None
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    connect_timeout: float = 5.0
+    first_token_timeout: float = 120.0
+    token_timeout: float = 60.0
+    max_connections: int = 256
+    max_event_bytes: int = 1024 * 1024
+    max_retries: int = 2
+    retry_budget: float = 0.1
+    max_retry_after: float = 10.0
+    check_interval: float = 15.0
+    failures_to_open: int = 5
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded."""
+
+    local: EngineSettings | None = None
+    upstream: UpstreamSettings | None = None
     pinned: bool = False
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .config import EngineSettings, ModelSettings, Settings
+from .config import EngineSettings, ModelSettings, Settings, UpstreamSettings
 from .errors import ConfigError
 from .strict_yaml import Document, read_yaml
 
@@ -22,7 +22,7 @@ OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA")
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 DEFAULT_SOURCE = "default"
 
-MODELS, ALIASES = "models", "aliases"
+MODELS, ALIASES, UPSTREAM = "models", "aliases", "upstream"
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in (MODELS, ALIASES)
 }
@@ -132,24 +132,41 @@ def _models(file: Path, base: EngineSettings) -> dict[str, ModelSettings]:
     found = {}
     for name, given in section.items():
         place = _place(file, document, MODELS, name)
-        if not isinstance(given, dict) or "model" not in given:
-            raise ConfigError(f"{place} must give {MODELS}.{name} settings, and among them a model")
-        own = {**given, "kind": given.get("engine", base.kind)}
+        if not isinstance(given, dict):
+            raise ConfigError(f"{place} must give {MODELS}.{name} settings, each a name with a value")
+        own, where = dict(given), f"{place} {MODELS}.{name}"
+        kind = own.pop("engine", base.kind)
+        if kind == UPSTREAM:
+            found[name] = ModelSettings(upstream=_upstream(own, name, where))
+            continue
+        if "model" not in own:
+            raise ConfigError(f"{place} must give {MODELS}.{name} a model")
         pinned = own.pop("pinned", False)
-        own.pop("engine", None)
-        values: dict[str, Any] = {"served_model_name": ()}
-        for setting, value in own.items():
-            if setting not in _names("engine"):
-                known = ("engine", "pinned", *_names("engine"))
-                raise ConfigError(
-                    f"{place} has an unknown setting {MODELS}.{name}.{setting}{_did_you_mean(setting, known)}"
-                )
-            values[setting] = _converted(_Given("engine", setting, value, f"{place} {MODELS}.{name}"))
-        engine = msgspec.structs.replace(base, **values)
+        values = _values(EngineSettings, own, where, ("engine", "pinned"))
+        engine = msgspec.structs.replace(base, **({"served_model_name": ()} | values), kind=kind)
         sources = dict.fromkeys((f"engine.{setting}" for setting in _names("engine")), f"{MODELS}.{name} in {file}")
         _check(Settings(engine=engine), sources)
         found[name] = msgspec.convert({"local": engine, "pinned": pinned}, ModelSettings)
     return found
+
+
+def _upstream(own: Mapping[str, Any], name: str, where: str) -> UpstreamSettings:
+    if "base_url" not in own:
+        raise ConfigError(f"{where}: an upstream needs a base_url, such as https://example.com/v1")
+    values = _values(UpstreamSettings, own, where, ("engine",))
+    try:
+        return msgspec.convert(values, UpstreamSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where} can't be used: {error}") from error
+
+
+def _values(kind: type[msgspec.Struct], own: Mapping[str, Any], where: str, more: Sequence[str]) -> dict[str, Any]:
+    """A model's own settings, each of its type. ``more`` are names that it may have beside those of ``kind``."""
+    known = (*kind.__struct_fields__, *more)
+    for setting in own:
+        if setting not in known:
+            raise ConfigError(f"{where} has an unknown setting {setting}{_did_you_mean(setting, known)}")
+    return {setting: _converted(_Given("", setting, value, where), kind) for setting, value in own.items()}
 
 
 def _aliases(file: Path) -> dict[str, str]:
@@ -183,9 +200,10 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[_Given]:
         yield _Given("http", "api_keys", value, API_KEY_VARIABLE, adds=True)
 
 
-def _converted(given: _Given) -> Any:
-    kind = next(field.type for field in msgspec.structs.fields(SECTIONS[given.section]) if field.name == given.name)
-    where, value = f"{given.section}.{given.name} (from {given.source})", given.value
+def _converted(given: _Given, section: type[msgspec.Struct] | None = None) -> Any:
+    fields = msgspec.structs.fields(section or SECTIONS[given.section])
+    kind = next(field.type for field in fields if field.name == given.name)
+    where, value = f"{given.section}.{given.name} (from {given.source})".removeprefix("."), given.value
     if kind == tuple[str, ...] and isinstance(value, str):
         value = tuple(part.strip() for part in value.split(",") if part.strip())
     if given.name.endswith(("_memory", "_bytes", "_budget")) and isinstance(value, str):

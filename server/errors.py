@@ -16,6 +16,8 @@ PennyweightError                 500  server_error
 ├── RequestTimeout               408  request_timeout        the client was too slow to send its request
 ├── Overloaded                   429  rate_limit_exceeded    a queue or a limit is full; try later
 ├── EngineFailed                 500  engine_error           the engine could not do this request
+├── UpstreamFailed               502  upstream_error         the server behind this one failed, or made no sense
+├── UpstreamTimeout              504  upstream_timeout       the server behind this one was silent for too long
 └── Unavailable                  503  service_unavailable    nothing can take the request now
     ├── EngineDead               503  engine_dead            the engine's process ended under the request
     ├── ModelLoading             503  model_loading
@@ -149,6 +151,20 @@ class EngineFailed(PennyweightError):
 
     type = "server_error"
     code = "engine_error"
+
+
+class UpstreamFailed(PennyweightError):
+    """The server that answers for the model failed, refused us, or answered what can't be understood."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class UpstreamTimeout(PennyweightError):
+    """The server that answers for the model did not go on in time."""
+
+    status = 504
+    code = "upstream_timeout"
 
 
 class Unavailable(PennyweightError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .config import EngineSettings, Settings
+from .config import EngineSettings, Settings, UpstreamSettings
 
 
 def served_names(engine: EngineSettings) -> tuple[str, ...]:
@@ -15,8 +15,14 @@ def served_names(engine: EngineSettings) -> tuple[str, ...]:
     )
 
 
-def described_models(settings: Settings) -> list[tuple[tuple[str, ...], EngineSettings]]:
-    """Each model's names, the first of them its own, and its settings."""
+def described_models(settings: Settings) -> list[tuple[tuple[str, ...], EngineSettings | UpstreamSettings]]:
+    """Each model's names, the first of them its own, and the settings of its engine."""
     if not settings.models:
         return [(served_names(settings.engine), settings.engine)]
-    return [((name, *one.local.served_model_name), one.local) for name, one in settings.models.items()]
+    found: list[tuple[tuple[str, ...], EngineSettings | UpstreamSettings]] = []
+    for name, one in settings.models.items():
+        if one.upstream is not None:
+            found.append(((name,), one.upstream))
+        elif one.local is not None:
+            found.append(((name, *one.local.served_model_name), one.local))
+    return found

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from .config import EngineSettings, Settings
+from .config import EngineSettings, Settings, UpstreamSettings
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
 from .engines.residency import Load, Residency
 from .engines.tensorrt_llm.launch import tensorrt_llm_launch
+from .engines.upstream.client import UpstreamEngine
 from .engines.vllm.launch import vllm_launch
 from .errors import ConfigError
 from .loading import LoadingReport
@@ -43,25 +44,36 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
         )
     engines: dict[str, StartableEngine] = {}
     for names, one in described_models(settings):
-        path = resolve(one.model, on_progress=report.advance)
-        stage = "weights" if not settings.models else f"weights of {names[0]}"
-        local = LocalEngine(
-            one,
-            path,
-            names[0],
-            LAUNCHES[one.kind](one, path),
-            constraint_seconds=settings.limits.constraint_compile_seconds,
-            on_loading=functools.partial(report.advance, stage),
-        )
-        engine: StartableEngine = local
-        if residency is not None:
-            pinned = settings.residency.memory_budget is None or settings.models[names[0]].pinned
-            engine = residency.add(names[0], local, pinned=pinned)
+        engine: StartableEngine
+        if isinstance(one, UpstreamSettings):
+            engine = UpstreamEngine(one, names[0])
+        else:
+            stage = "weights" if not settings.models else f"weights of {names[0]}"
+            engine = local = _open_local(
+                one, names[0], report, stage, constraint_seconds=settings.limits.constraint_compile_seconds
+            )
+            if residency is not None:
+                pinned = settings.residency.memory_budget is None or settings.models[names[0]].pinned
+                engine = residency.add(names[0], local, pinned=pinned)
         for name in names:
             if name in engines:
                 raise ConfigError(f"two models are called {name}: give each names of its own")
             engines[name] = engine
     return engines
+
+
+def _open_local(
+    settings: EngineSettings, name: str, report: LoadingReport, stage: str, *, constraint_seconds: float
+) -> LocalEngine:
+    path = resolve(settings.model, on_progress=report.advance)
+    return LocalEngine(
+        settings,
+        path,
+        name,
+        LAUNCHES[settings.kind](settings, path),
+        constraint_seconds=constraint_seconds,
+        on_loading=functools.partial(report.advance, stage),
+    )
 
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:

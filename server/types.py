@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 
 class FinishReason(enum.StrEnum):
-    """Why a choice ended: an end token or stop string, or the token limit."""
+    """Why a choice ended: an end token or stop string, the token limit, or an upstream's filter that cut it off."""
 
     STOP = "stop"
     LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,30 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether the tools may be called, must be, or must not; ``name`` is the one that must be, where it is only one.
+
+    Without ``parallel`` there is at most one call.
+    """
+
+    mode: Literal["auto", "required", "none"] = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+
+FREE_TOOL_CHOICE = ToolChoice()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatPrompt:
-    """A conversation, to be rendered with the chat template of the engine's own model."""
+    """A conversation, to be rendered with the chat template of the engine's own model.
+
+    ``tool_choice`` is for engines whose capabilities say UPSTREAM_CALLS; for others the API makes a constraint of it.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = FREE_TOOL_CHOICE
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -148,9 +168,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopLogprob:
-    """One alternative at a position: its token id, text, raw bytes and natural-log probability."""
+    """One alternative at a position: its token id (None where an upstream keeps it), text, raw bytes and natural-log
+    probability.
+    """
 
-    token_id: int
+    token_id: int | None
     token: str
     bytes: bytes
     logprob: float
@@ -165,11 +187,15 @@ class TokenLogprob(TopLogprob):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of a request: ``cached_tokens`` of the prompt came from the prefix cache."""
+    """Tokens of a request: ``cached_tokens`` of the prompt came from the prefix cache.
+
+    ``is_estimated`` where an upstream did not count them, and they were guessed from the length of the texts.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +216,26 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """More of a choice's call ``index``, counted from 0. ``id`` and ``name`` come together, once, with the first of it.
+
+    ``arguments`` is JSON text as the model writes it, to be joined.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """New text of choice ``index``. Exactly one delta of each choice has a ``finish_reason``, its last.
 
     ``text`` may be empty while bytes of a character or of a possible stop string are held back; ``token_ids`` and
     ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
-    token id that ended it, None for the model's own end of sequence.
+    token id that ended it, None for the model's own end of sequence. ``tool_calls`` come from engines whose capabilities
+    say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``.
     """
 
     index: int
@@ -204,6 +244,7 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

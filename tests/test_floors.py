@@ -47,23 +47,42 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
     ),
+    "server.engines.upstream": (
+        "server.engines.base",
+        "server.engines.features",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
     "server.engines.vllm": ("server.engines.local", "server.types", "server.errors", "server.config"),
     "server.engines": ("server.types", "server.errors", "server.config"),
-    "server.api": ("server.types", "server.errors", "server.config", "server.engines.base"),
+    "server.api": (
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.engines.base",
+        "server.engines.features",
+    ),
     "server.telemetry": ("server.types", "server.errors", "server.config", "server.engines.base", "server.api"),
     "server.cli": ("server", "kernels.cpu.library"),
     "server.app": ("server",),
     "server": ("server",),
 }
-# Heavy, and so imported where the work is done: in an engine's own process.
+# Imported at few places: what is heavy in an engine's own process, what speaks HTTP at its seam.
 HEAVY = {
     "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),
+    "aiohttp": ("bench", "server.engines.upstream.session"),
 }
 # In the server's own process; nothing there may bring torch in.
-GATEWAY = ("pennyweight.server.app", "pennyweight.server.cli", "pennyweight.server.engines.local.client")
+GATEWAY = (
+    "pennyweight.server.app",
+    "pennyweight.server.cli",
+    "pennyweight.server.engines.local.client",
+    "pennyweight.server.engines.upstream.client",
+)
 
 
 def module_name(path: Path) -> str:

@@ -31,13 +31,14 @@ class CompletionTokensDetails(_Shape):
 
 
 class Usage(_Shape):
-    """The tokens that a request took."""
+    """The tokens that a request took; ``estimated`` where an upstream did not count them."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
+    estimated: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class TopLogprob(_Shape):
@@ -103,7 +104,7 @@ class ChatChoice(_Shape):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length", "tool_calls"]
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -152,7 +153,7 @@ class ChatChunkChoice(_Shape):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length", "tool_calls"] | None
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -184,7 +185,7 @@ class CompletionChoice(_Shape):
     index: int
     text: str
     logprobs: LegacyLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "content_filter"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
@@ -202,7 +203,10 @@ class Completion(_Shape):
 
 
 class Model(_Shape):
-    """A name that a request may give as its model. ``root`` is the model's own name, ``state`` its engine's."""
+    """A name that a request may give as its model. ``root`` is the model's own name, ``state`` its engine's.
+
+    ``max_model_len`` is null where it isn't known: by an upstream alone, or before a model was loaded for the first time.
+    """
 
     id: str
     object: Literal["model"]
@@ -225,7 +229,7 @@ class Tokens(_Shape):
     """A prompt's token ids, and each one's text where that was asked for."""
 
     count: int
-    max_model_len: int
+    max_model_len: int | None
     tokens: list[int]
     token_strs: list[str] | None
 

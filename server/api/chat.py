@@ -38,6 +38,7 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         n=request.sampling.n,
         has_logprobs=bool(chat.logprobs),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        may_call=tools.may_call,
         new_parser=tools.new_parser,
     )
     if chat.stream:

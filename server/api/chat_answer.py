@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ _encode = msgspec.json.Encoder().encode
 class ChatShape:
     """What an answer needs to know of its request. ``created`` is in Unix seconds.
 
-    ``new_parser`` makes the parser of one choice's tool calls; None where no tool may be called.
+    ``may_call`` tells whether there may be tool calls; ``new_parser`` makes the parser that finds them in one choice's
+    text, None where there are none to be found.
     """
 
     id: str
@@ -30,10 +31,11 @@ class ChatShape:
     n: int = 1
     has_logprobs: bool = False
     include_usage: bool = False
+    may_call: bool = False
     new_parser: Callable[[], ToolParser] | None = None
 
     def parsers(self) -> list[ToolParser]:
-        """A parser for each choice; none where no tool may be called."""
+        """A parser for each choice; none where no calls are to be found in the text."""
         return [] if self.new_parser is None else [self.new_parser() for _ in range(self.n)]
 
 
@@ -51,6 +53,17 @@ def _head(shape: ChatShape, started: Started, kind: str) -> dict[str, Any]:
 def _read_calls(parser: ToolParser, delta: Delta) -> list[ToolEvent]:
     events = parser.push(delta.text) if delta.text else []
     return events if delta.finish_reason is None else [*events, *parser.finish()]
+
+
+def _given_calls(delta: Delta) -> list[ToolEvent]:
+    """The events of a delta whose calls the engine has read."""
+    events: list[ToolEvent] = [ContentDelta(delta.text)] if delta.text else []
+    for call in delta.tool_calls:
+        if call.id is not None and call.name is not None:
+            events.append(CallStarted(call.index, call.id, call.name))
+        if call.arguments:
+            events.append(ArgumentsDelta(call.index, call.arguments))
+    return events
 
 
 def _finish_reason(reason: FinishReason, *, has_calls: bool) -> str:
@@ -71,18 +84,21 @@ class ChatStream:
         self._content_suffix = b"}" + self._suffix
         self._end = b"}]%b}\n\n" % usage
         self._parsers = shape.parsers()
+        self._may_call = shape.may_call
         self._has_calls = [False] * shape.n
 
     def opening(self) -> bytes:
         """The role, once for each choice. Where there may be calls only, there is no content yet."""
-        content = b"null" if self._parsers else b'""'
+        content = b"null" if self._may_call else b'""'
         delta = b'{"role":"assistant","content":%b,"refusal":null}' % content
         return b"".join(prefix + delta + self._suffix for prefix in self._prefixes)
 
     def chunk(self, delta: Delta) -> bytes:
         """The chunks of a delta; empty when it holds back what it has."""
         if self._parsers:
-            chunk = self._parsed(delta)
+            chunk = self._with_events(delta, _read_calls(self._parsers[delta.index], delta))
+        elif delta.tool_calls:
+            chunk = self._with_events(delta, _given_calls(delta))
         elif delta.logprobs:
             chunk = self._with_logprobs(delta, b'{"content":%b}' % _encode(delta.text))
         elif delta.text:
@@ -99,9 +115,8 @@ class ChatStream:
             return sse.DONE
         return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage))) + sse.DONE
 
-    def _parsed(self, delta: Delta) -> bytes:
+    def _with_events(self, delta: Delta, events: Sequence[ToolEvent]) -> bytes:
         """One chunk for each event. The logprobs of all the delta's tokens are the first one's, or in one of their own."""
-        events = _read_calls(self._parsers[delta.index], delta)
         if any(isinstance(event, CallStarted) for event in events):
             self._has_calls[delta.index] = True
         parts = [_event_delta(event) for event in events]
@@ -175,11 +190,8 @@ class ChatCollector:
     def add(self, delta: Delta) -> None:
         """Take a delta in."""
         choice = self._choices[delta.index]
-        if self._parsers:
-            for event in _read_calls(self._parsers[delta.index], delta):
-                choice.take(event)
-        else:
-            choice.texts.append(delta.text)
+        for event in _read_calls(self._parsers[delta.index], delta) if self._parsers else _given_calls(delta):
+            choice.take(event)
         choice.logprobs.extend(delta.logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason

@@ -10,7 +10,7 @@ from msgspec import Meta
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
-from pennyweight.server.types import ChatPrompt, Message, Request, Tool
+from pennyweight.server.types import FREE_TOOL_CHOICE, ChatPrompt, Message, Request, Tool, ToolChoice
 
 from .chat_tools import ToolUse
 from .constraints import output_constraint
@@ -68,6 +68,7 @@ def to_request(
             to_messages(chat.messages, limits),
             capabilities,
             tools=tools.tools,
+            tool_choice=tools.choice,
             add_generation_prompt=chat.add_generation_prompt,
             continue_final_message=chat.continue_final_message,
             template_kwargs=chat.chat_template_kwargs,
@@ -91,6 +92,7 @@ def chat_prompt(
     capabilities: Capabilities,
     *,
     tools: tuple[Tool, ...],
+    tool_choice: ToolChoice = FREE_TOOL_CHOICE,
     add_generation_prompt: bool | None,
     continue_final_message: bool | None,
     template_kwargs: Mapping[str, Any] | None,
@@ -111,19 +113,25 @@ def chat_prompt(
             "'continue_final_message' needs the last message to be the assistant's, with content and no tool calls.",
             param="continue_final_message",
         )
-    allowed = capabilities.template_kwargs - _NOT_TEMPLATE_KWARGS
-    if not allowed.issuperset(template_kwargs or ()):
-        raise InvalidRequest(
-            f"Invalid 'chat_template_kwargs': this model's chat template takes {', '.join(sorted(allowed)) or 'none'}.",
-            param="chat_template_kwargs",
-        )
+    _check_template_kwargs(template_kwargs or {}, capabilities.template_kwargs)
     return ChatPrompt(
         messages=messages,
         tools=tools,
+        tool_choice=tool_choice,
         add_generation_prompt=generation,
         continue_final_message=continued,
         template_kwargs=dict(template_kwargs or {}),
     )
+
+
+def _check_template_kwargs(given: Mapping[str, Any], read: frozenset[str] | None) -> None:
+    """``read`` are the names that the template reads, None where only an upstream knows them."""
+    allowed = (frozenset(given) if read is None else read) - _NOT_TEMPLATE_KWARGS
+    if not allowed.issuperset(given):
+        raise InvalidRequest(
+            f"Invalid 'chat_template_kwargs': this model's chat template takes {', '.join(sorted(allowed)) or 'none'}.",
+            param="chat_template_kwargs",
+        )
 
 
 def _logprobs(chat: ChatRequest, limits: LimitSettings) -> int | None:

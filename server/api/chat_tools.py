@@ -8,8 +8,9 @@ from functools import partial
 from typing import Literal
 
 from pennyweight.server.config import LimitSettings
+from pennyweight.server.engines.base import UPSTREAM_CALLS
 from pennyweight.server.errors import InvalidRequest
-from pennyweight.server.types import Constraint, Tool
+from pennyweight.server.types import FREE_TOOL_CHOICE, Constraint, Tool, ToolChoice
 
 from .constraints import check_constraint
 from .messages import NamedToolChoice, WireTool, to_tools
@@ -20,12 +21,18 @@ from .tools.formats import named_parser, needs_special_tokens, required_parser, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUse:
-    """``new_parser`` makes the parser of one choice; None where no tool may be called."""
+    """``new_parser`` makes the parser of one choice; None where no tool may be called or the engine reads the calls."""
 
     tools: tuple[Tool, ...] = ()
+    choice: ToolChoice = FREE_TOOL_CHOICE
     constraint: Constraint | None = None
     keeps_special_tokens: bool = False
     new_parser: Callable[[], ToolParser] | None = None
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the answer may have calls in it."""
+        return bool(self.tools) and self.choice.mode != "none"
 
 
 class FirstCallOnly:
@@ -54,7 +61,8 @@ def tool_use(
 ) -> ToolUse:
     """What follows from ``tools``, ``tool_choice`` and ``parallel_tool_calls`` for a model that calls in ``tool_format``.
 
-    Raises InvalidRequest with the path of what is wrong.
+    Where that is UPSTREAM_CALLS, everything is the engine's to tell its upstream, and nothing is constrained or parsed
+    here. Raises InvalidRequest with the path of what is wrong.
     """
     tools = to_tools(wire or (), limits)
     names = tuple(tool.name for tool in tools)
@@ -63,14 +71,22 @@ def tool_use(
         if name not in names:
             param = "tool_choice.function.name"
             raise InvalidRequest("Invalid 'tool_choice': there is no tool of that name in 'tools'.", param=param)
+        made = ToolChoice(mode="required", name=name, parallel=parallel)
+        if tool_format == UPSTREAM_CALLS:
+            return ToolUse(tools=tools, choice=made)
         constraint = named_constraint(tools, name)
-        return ToolUse(tools=tools, constraint=constraint, new_parser=partial(named_parser, tool_format, name))
+        new_named = partial(named_parser, tool_format, name)
+        return ToolUse(tools=tools, choice=made, constraint=constraint, new_parser=new_named)
+    made = ToolChoice(mode=choice or "auto", parallel=parallel)
+    if choice == "required" and not tools:
+        raise InvalidRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
+    if tool_format == UPSTREAM_CALLS:
+        return ToolUse(tools=tools, choice=made)
     if choice == "required":
-        if not tools:
-            raise InvalidRequest("'tool_choice' is only allowed when 'tools' are given.", param="tool_choice")
         constraint = required_constraint(tools, parallel=parallel)
         check_constraint(constraint, limits)
-        return ToolUse(tools=tools, constraint=constraint, new_parser=partial(required_parser, tool_format, names))
+        new_required = partial(required_parser, tool_format, names)
+        return ToolUse(tools=tools, choice=made, constraint=constraint, new_parser=new_required)
     if choice == "none" or not tools:
         return ToolUse()
 
@@ -78,4 +94,6 @@ def tool_use(
         parser = tool_parser(tool_format, names)
         return parser if parallel else FirstCallOnly(parser)
 
-    return ToolUse(tools=tools, keeps_special_tokens=needs_special_tokens(tool_format), new_parser=new_parser)
+    return ToolUse(
+        tools=tools, choice=made, keeps_special_tokens=needs_special_tokens(tool_format), new_parser=new_parser
+    )

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from pennyweight.server.engines.base import Engine
-from pennyweight.server.errors import EngineFailed
+from pennyweight.server.engines.features import Feature
+from pennyweight.server.errors import EngineFailed, UnsupportedParameter
 from pennyweight.server.types import Delta, Finished, Request, Started, Usage
 
 from .completion_answer import CompletionCollector, CompletionShape, CompletionStream, Echo
@@ -22,6 +23,9 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
     """Continue texts. Raises PennyweightError."""
     completion, headers = read(call, CompletionRequest, refused=REFUSED_IN_COMPLETIONS)
     engine = await call.engine(completion.model)
+    if completion.echo and Feature.ECHO not in engine.capabilities().features:
+        # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
+        raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
     requests = to_requests(completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival)
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

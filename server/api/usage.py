@@ -9,8 +9,8 @@ from pennyweight.server.types import Usage
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's usage object."""
-    return {
+    """OpenAI's usage object; ``estimated`` is ours, and only there when it is true."""
+    found: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -22,6 +22,7 @@ def usage_object(usage: Usage) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
+    return found | {"estimated": True} if usage.is_estimated else found
 
 
 def total(usages: Iterable[Usage]) -> Usage:
@@ -32,5 +33,6 @@ def total(usages: Iterable[Usage]) -> Usage:
             prompt_tokens=found.prompt_tokens + usage.prompt_tokens,
             completion_tokens=found.completion_tokens + usage.completion_tokens,
             cached_tokens=found.cached_tokens + usage.cached_tokens,
+            is_estimated=found.is_estimated or usage.is_estimated,
         )
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from pennyweight.server.config import ModelSettings, UpstreamSettings
 from pennyweight.server.config_file import DEFAULT_SOURCE, MODELS, LoadedSettings
 
 from .flags import with_settings
@@ -63,6 +64,15 @@ def _model_rows(loaded: LoadedSettings) -> list[tuple[str, object, str]]:
     return [
         (f"{MODELS}.{name}.{setting}", value, MODELS)
         for name, model in loaded.settings.models.items()
-        for setting, value in (msgspec.to_builtins(model.local) | {"pinned": model.pinned}).items()
+        for setting, value in (_shown(model) | {"pinned": model.pinned}).items()
         if value != base.get(setting, False)
     ]
+
+
+def _shown(model: ModelSettings) -> dict[str, Any]:
+    if model.upstream is None:
+        return dict(msgspec.to_builtins(model.local))
+    # A header may be a key by another name.
+    shown = msgspec.to_builtins(model.upstream) | {"headers": f"{len(model.upstream.headers)} hidden"}
+    default = msgspec.to_builtins(UpstreamSettings(base_url=""))
+    return {name: value for name, value in shown.items() if value != default[name] or name == "headers"}

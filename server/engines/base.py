@@ -12,6 +12,9 @@ from pennyweight.server.types import Event, Prompt, Request
 
 from .features import ALL_FEATURES, Feature
 
+# The ``tool_format`` of engines whose deltas carry the tool calls, already told from the text.
+UPSTREAM_CALLS = "upstream"
+
 
 class HealthState(enum.StrEnum):
     """Where an engine is in its life. Only READY takes requests; one that is UNLOADED is loaded when one comes, if it can be."""
@@ -37,19 +40,21 @@ class Health:
 class Capabilities:
     """What an engine's model can do. Known once the engine is ready.
 
-    ``tool_format`` names how the model writes tool calls (hermes, llama3, mistral); ``template_kwargs`` are the names
-    that its chat template reads; ``has_chat_template`` is false for base models. ``created`` is the weights' time in Unix seconds.
+    ``tool_format`` names how the model writes tool calls (hermes, llama3, mistral), or is UPSTREAM_CALLS;
+    ``template_kwargs`` are the names that its chat template reads; ``has_chat_template`` is false for base models.
+    ``created`` is the weights' time in Unix seconds. ``max_model_len``, ``vocab_size`` and ``template_kwargs`` are None
+    where only an upstream knows them.
     What a request uses that is not among ``features``, ``generate`` refuses with UnsupportedParameter.
     """
 
     model: str
     engine: str
     fingerprint: str
-    max_model_len: int
-    vocab_size: int
+    max_model_len: int | None
+    vocab_size: int | None
     tool_format: str
     has_chat_template: bool = True
-    template_kwargs: frozenset[str] = frozenset()
+    template_kwargs: frozenset[str] | None = frozenset()
     created: int = 0
     features: frozenset[Feature] = ALL_FEATURES
     details: dict[str, str] = field(default_factory=dict)

@@ -39,8 +39,10 @@ class Feature(enum.StrEnum):
     TOOLS = "tools"
     FORCED_TOOLS = "tool_choice: required or a function"
     CONTINUE_FINAL_MESSAGE = "continue_final_message"
+    NO_GENERATION_PROMPT = "add_generation_prompt: false"
     TEMPLATE_KWARGS = "chat_template_kwargs"
     TEXT_PROMPTS = "prompt: text (/v1/completions)"
+    NO_SPECIAL_TOKENS = "add_special_tokens: false"
     TOKEN_PROMPTS = "prompt: token ids"
     ECHO = "echo"
     PRIORITY = "priority"
@@ -98,9 +100,17 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
     if isinstance(prompt, ChatPrompt):
         if prompt.tools:
             yield Feature.TOOLS, "tools"
+        if prompt.tools and prompt.tool_choice.mode == "required":
+            yield Feature.FORCED_TOOLS, "tool_choice"
         if prompt.continue_final_message:
             yield Feature.CONTINUE_FINAL_MESSAGE, "continue_final_message"
+        elif not prompt.add_generation_prompt:
+            yield Feature.NO_GENERATION_PROMPT, "add_generation_prompt"
         if prompt.template_kwargs:
             yield Feature.TEMPLATE_KWARGS, "chat_template_kwargs"
+    elif isinstance(prompt, TokensPrompt):
+        yield Feature.TOKEN_PROMPTS, "prompt"
     else:
-        yield (Feature.TOKEN_PROMPTS if isinstance(prompt, TokensPrompt) else Feature.TEXT_PROMPTS), "prompt"
+        yield Feature.TEXT_PROMPTS, "prompt"
+        if not prompt.add_special_tokens:
+            yield Feature.NO_SPECIAL_TOKENS, "add_special_tokens"

@@ -26,8 +26,8 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 ============================================ ============================================ =========================
 
 All but the last and http_requests carry ``model_name``; vLLM's ``engine`` label (the index of a data-parallel replica) has no
-counterpart. ``request_success`` counts choices, by ``stop``, ``length`` or ``abort`` (the client went away). Histograms have vLLM's
-buckets, and three below 10 ms for the time between tokens, which a small model's tokens would otherwise all fall under.
+counterpart. ``request_success`` counts choices, by ``stop``, ``length``, ``content_filter`` (an upstream's) or ``abort`` (the client
+went away). Histograms have vLLM's buckets, and three below 10 ms for the time between tokens, which a small model's tokens would otherwise all fall under.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pennyweight.server.engines.base import Engine, EngineStats, HealthState
+from pennyweight.server.types import FinishReason
 
 PREFIX = "pennyweight:"
 
@@ -177,7 +178,7 @@ class Metrics:
                 model_name=name,
                 prompt_tokens=prompt.labels(name),
                 generation_tokens=generation.labels(name),
-                success={reason: success.labels(name, reason) for reason in ("stop", "length", "abort")},
+                success={reason: success.labels(name, reason) for reason in (*FinishReason, "abort")},
                 failure=failure,
                 time_to_first_token=first.labels(name),
                 inter_token_latency=between.labels(name),

@@ -37,6 +37,8 @@ class CallObserver:
         # When each choice last got a token.
         self._last: dict[tuple[str, int], float] = {}
         self._begun: set[str] = set()
+        # What has been counted of the tokens of each request that an upstream answers.
+        self._counted: dict[str, int] = {}
 
     def submitted(self, request: Request) -> None:
         self._record.model = request.model
@@ -48,7 +50,12 @@ class CallObserver:
 
     def delta(self, request: Request, delta: Delta) -> None:
         metrics = self._metrics[request.model]
-        if tokens := len(delta.token_ids):
+        tokens = len(delta.token_ids)
+        if not tokens and (delta.text or delta.tool_calls):
+            # An upstream's tokens can't be counted before it tells their number; most send one at a time.
+            tokens = 1
+            self._counted[request.id] = self._counted.get(request.id, 0) + 1
+        if tokens:
             now = time.monotonic()
             metrics.generation_tokens.inc(tokens)
             choice = (request.id, delta.index)
@@ -70,6 +77,8 @@ class CallObserver:
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._metrics[request.model], finished.usage, self._record
         metrics.prompt_tokens.inc(usage.prompt_tokens)
+        if (counted := self._counted.pop(request.id, None)) is not None:
+            metrics.generation_tokens.inc(max(usage.completion_tokens - counted, 0))
         metrics.request_prompt_tokens.observe(usage.prompt_tokens)
         metrics.request_generation_tokens.observe(usage.completion_tokens)
         metrics.e2e_latency.observe(time.monotonic() - self._arrival)

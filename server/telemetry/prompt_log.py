@@ -29,6 +29,7 @@ class PromptLog:
         self._observer.delta(request, delta)
         texts = self._texts.setdefault((request.id, delta.index), [])
         texts.append(delta.text)
+        texts.extend((call.name or "") + call.arguments for call in delta.tool_calls)
         if delta.finish_reason is not None:
             self._logger.info("choice", index=delta.index, finish_reason=delta.finish_reason, text="".join(texts))
 

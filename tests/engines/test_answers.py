@@ -10,6 +10,8 @@ import openai
 import pytest
 from fakes.server_process import ServerProcess
 
+from pennyweight.server.engines.features import Feature
+
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 PARIS: Any = [{"role": "user", "content": "What is the capital of France?"}]
@@ -213,6 +215,7 @@ async def test_prompts_of_every_form_are_completed(
     assert await texts([ids, ids]) == [text, text]
 
 
+@pytest.mark.needs(Feature.ECHO, Feature.PROMPT_LOGPROBS)
 async def test_an_echo_has_the_prompt_s_logprobs(client: openai.AsyncOpenAI, model: str) -> None:
     answer = await client.completions.create(
         model=model, prompt="The sky is blue", max_tokens=2, temperature=0, echo=True, logprobs=3

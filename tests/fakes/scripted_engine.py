@@ -166,6 +166,7 @@ def _for_choices(request: Request, steps: Sequence[Step]) -> list[Step]:
                     logprobs=step.logprobs,
                     finish_reason=step.finish_reason,
                     stop_reason=step.stop_reason,
+                    tool_calls=step.tool_calls,
                 )
                 for index in range(request.sampling.n)
             )

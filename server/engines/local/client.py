@@ -76,6 +76,8 @@ class LocalEngine:
         self._text: TextSide | None = None
         self._guard: ConstraintGuard | None = None
         self._capabilities: Capabilities | None = None
+        self._max_model_len = 0
+        self._vocab_size = 0
         self._answers: dict[str, Answer] = {}
         self._stats = Stats()
         self._threads = TextThreads()
@@ -128,13 +130,13 @@ class LocalEngine:
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         text, capabilities = self._ready()
         refuse_unsupported(request, capabilities)
-        token_ids, prompt_text = await self._encode_to_fit(request.prompt, capabilities.max_model_len)
+        token_ids, prompt_text = await self._encode_to_fit(request.prompt, self._max_model_len)
         submission = make_submission(
             request,
             token_ids,
             defaults=text.defaults,
-            max_model_len=capabilities.max_model_len,
-            vocab_size=capabilities.vocab_size,
+            max_model_len=self._max_model_len,
+            vocab_size=self._vocab_size,
         )
         if submission.constraint is not None and self._guard is not None:
             await self._guard.check(submission.constraint)
@@ -169,8 +171,8 @@ class LocalEngine:
         return token_ids
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        text, capabilities = self._ready()
-        check_vocabulary(token_ids, capabilities.vocab_size, "tokens")
+        text, _ = self._ready()
+        check_vocabulary(token_ids, self._vocab_size, "tokens")
         return await self._threads.decode(text, token_ids)
 
     def health(self) -> Health:
@@ -230,7 +232,7 @@ class LocalEngine:
         return token_ids, prompt.text if isinstance(prompt, TextPrompt) else ""
 
     def _given(self, prompt: TokensPrompt) -> list[int]:
-        check_vocabulary(prompt.token_ids, self.capabilities().vocab_size, "prompt")
+        check_vocabulary(prompt.token_ids, self._vocab_size, "prompt")
         return list(prompt.token_ids)
 
     def _on_frame(self, body: bytes) -> None:
@@ -273,6 +275,7 @@ class LocalEngine:
             "pennyweight": importlib.metadata.version("pennyweight"),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        self._max_model_len, self._vocab_size = message.max_model_len, message.vocab_size
         self._capabilities = Capabilities(
             model=self._name,
             engine=self._launch.engine,

@@ -40,6 +40,8 @@ MAX_CHECKS = 4
 START_SECONDS = 60.0
 # A verdict is a digest and a short message: a few hundred bytes.
 MAX_VERDICTS = 4096
+# The helper gives way to the engine: on a busy machine its seconds of CPU time, which are what is limited, take longer by the clock.
+PATIENCE = 4
 # A deadline passed may have been the machine's fault: it is believed for so long, in seconds.
 TIMEOUT_VERDICT_SECONDS = 60.0
 
@@ -98,9 +100,9 @@ class _Helper:
         check_id = next(self._ids)
         future: asyncio.Future[Checked] = asyncio.get_running_loop().create_future()
         self._checks[check_id] = future
-        self._send(Check(check_id, constraint, math.ceil(deadline_seconds) + 1))
+        self._send(Check(check_id, constraint, math.ceil(deadline_seconds)))
         try:
-            async with asyncio.timeout(deadline_seconds):
+            async with asyncio.timeout(deadline_seconds * PATIENCE):
                 return await future
         finally:
             del self._checks[check_id]
@@ -148,7 +150,7 @@ class ConstraintGuard:
     """Answers whether a constraint compiles. Belongs to one event loop.
 
     ``to_json`` gives the tokenizer as the text of a tokenizer.json; the helper process that needs it is started by the
-    first check. ``deadline_seconds`` is what compiling one constraint may take.
+    first check. ``deadline_seconds`` is the CPU time that compiling one constraint may take.
     """
 
     def __init__(self, to_json: Callable[[], str], *, deadline_seconds: float) -> None:
@@ -208,10 +210,11 @@ class ConstraintGuard:
     async def _find(self, key: bytes, constraint: Constraint) -> _Verdict:
         helper = await self._started()
         try:
-            verdict = _judge(constraint, await helper.check(constraint, self._deadline_seconds))
+            verdict = _judge(constraint, await helper.check(constraint, self._deadline_seconds), self._deadline_seconds)
         except TimeoutError:
-            message = f"Invalid '{constraint.param}': it takes more than {self._deadline_seconds:g} seconds to compile."
-            verdict = _Verdict(message, time.monotonic() + TIMEOUT_VERDICT_SECONDS)
+            verdict = _Verdict(
+                _too_slow(constraint, self._deadline_seconds), time.monotonic() + TIMEOUT_VERDICT_SECONDS
+            )
         self._verdicts[key] = verdict
         self._verdicts.move_to_end(key)
         if len(self._verdicts) > MAX_VERDICTS:
@@ -237,14 +240,20 @@ class ConstraintGuard:
             return self._helper
 
 
-def _judge(constraint: Constraint, checked: Checked) -> _Verdict:
+def _too_slow(constraint: Constraint, seconds: float) -> str:
+    return f"Invalid '{constraint.param}': it takes more than {seconds:g} seconds to compile."
+
+
+def _judge(constraint: Constraint, checked: Checked, deadline_seconds: float) -> _Verdict:
     match checked.exit_code:
         case 0:
             return _Verdict(checked.error)
         case code if code in (-signal.SIGABRT, -signal.SIGSEGV):
             # An allocation beyond the limit aborts; a recursion beyond the stack is a fault.
             return _Verdict(f"Invalid '{constraint.param}': it takes too much memory to compile.")
-        case code if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        case code if code == -signal.SIGXCPU:
+            return _Verdict(_too_slow(constraint, deadline_seconds))
+        case code if code == -signal.SIGKILL:
             return _Verdict(f"Invalid '{constraint.param}': it takes too much time or memory to compile.")
         case code:
             raise EngineFailed(f"Compiling the constraint ended with exit code {code}.")

@@ -11,7 +11,16 @@ from fakes.scripted_engine import ScriptedEngine, logprob, says
 
 from pennyweight.server.api.chat import create_chat_completion
 from pennyweight.server.config import LimitSettings
-from pennyweight.server.types import ChatPrompt, ConstraintKind, Delta, FinishReason, Request
+from pennyweight.server.engines.base import UPSTREAM_CALLS
+from pennyweight.server.types import (
+    ChatPrompt,
+    ConstraintKind,
+    Delta,
+    FinishReason,
+    Request,
+    ToolCallDelta,
+    ToolChoice,
+)
 
 WEATHER = {
     "type": "function",
@@ -227,3 +236,73 @@ async def test_tools_of_a_forced_call_are_limited_in_all() -> None:
     reply = await ask(create_chat_completion, {**body, "tool_choice": "required"}, limits=limits)
     assert (reply.status, reply.error["param"]) == (400, "tools")
     assert (await ask(create_chat_completion, body, limits=limits)).status == 200
+
+
+READ_UPSTREAM = [
+    Delta(index=0, text="Let me see."),
+    Delta(index=0, text="", tool_calls=(ToolCallDelta(index=0, id="call_a", name="weather", arguments='{"city"'),)),
+    Delta(
+        index=0,
+        text="",
+        tool_calls=(
+            ToolCallDelta(index=0, arguments=': "Bonn"}'),
+            ToolCallDelta(index=1, id="call_b", name="time", arguments="{}"),
+        ),
+    ),
+    Delta(index=0, text="", finish_reason=FinishReason.STOP),
+]
+
+
+def upstream() -> ScriptedEngine:
+    """An engine whose calls are read already."""
+    return ScriptedEngine(lambda request: READ_UPSTREAM, tool_format=UPSTREAM_CALLS)
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "required", NAMED])
+async def test_calls_that_an_upstream_has_read_go_through_as_they_are(choice: Any) -> None:
+    reply = await chat(upstream(), tool_choice=choice)
+    message = reply.json["choices"][0]["message"]
+    assert reply.json["choices"][0]["finish_reason"] == "tool_calls"
+    assert message["content"] == "Let me see."
+    assert without_ids(message["tool_calls"]) == CALLED
+    assert [call["id"] for call in message["tool_calls"]] == ["call_a", "call_b"]
+
+    reply = await chat(upstream(), tool_choice=choice, stream=True, n=2)
+    for index in range(2):
+        assert reply.content(index) == "Let me see."
+        assert without_ids(join_calls(reply, index)) == CALLED
+        assert reply.chunks(index)[0]["delta"]["content"] is None
+        assert reply.chunks(index)[-1]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("wire", "made"),
+    [
+        ({}, ToolChoice()),
+        ({"tool_choice": "none"}, ToolChoice(mode="none")),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, ToolChoice(mode="required", parallel=False)),
+        ({"tool_choice": NAMED}, ToolChoice(mode="required", name="weather")),
+    ],
+)
+async def test_an_upstream_is_left_to_choose_read_and_force_calls(wire: dict[str, Any], made: ToolChoice) -> None:
+    engine = upstream()
+    await chat(engine, **wire)
+    request = engine.left[0].request
+    assert isinstance(request.prompt, ChatPrompt)
+    assert request.prompt.tool_choice == made
+    assert [tool.name for tool in request.prompt.tools] == ["weather", "time"]
+    assert request.sampling.constraint is None
+    assert request.sampling.skip_special_tokens
+
+
+async def test_text_that_looks_like_a_call_is_text_where_an_upstream_reads_the_calls() -> None:
+    engine = ScriptedEngine(lambda request: says(TWO_CALLS), tool_format=UPSTREAM_CALLS)
+    assert (await chat(engine)).json["choices"][0]["message"]["content"] == TWO_CALLS
+
+
+async def test_an_upstream_may_have_both_tools_and_a_format() -> None:
+    engine = upstream()
+    assert (await chat(engine, response_format={"type": "json_object"})).status == 200
+    constraint = engine.left[0].request.sampling.constraint
+    assert constraint is not None
+    assert constraint.kind is ConstraintKind.JSON_OBJECT
