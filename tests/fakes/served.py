@@ -25,7 +25,7 @@ async def served(engine: StartableEngine, name: str, *, api_keys: tuple[str, ...
     admission = Admission(settings.limits.max_waiting)
     logger = make_logger(settings.log, io.StringIO())
     app = create_app(settings, engines, admission=admission, logger=logger)
-    listener = bind(http)
+    listener = bind(http.host, http.port)
     host, port = listener.getsockname()
     ready = asyncio.Event()
     serving = Serving(app, http, engines, admission, logger, on_ready=ready.set)
