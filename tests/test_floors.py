@@ -54,7 +54,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
     ),
-    "server.engines.vllm": ("server.engines.local", "server.types", "server.errors", "server.config"),
+    "server.engines.vllm": (
+        "server.engines.local",
+        "server.engines.features",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
     "server.engines": ("server.types", "server.errors", "server.config"),
     "server.api": (
         "server.types",

@@ -104,14 +104,18 @@ def _optional() -> list[Finding]:
             if hub
             else "not installed: pip install 'pennyweight[hub]' to name models by hub id",
         ),
-        *(
-            Finding(
-                f"engine {name}",
-                "not part of this version; the package " + ("is" if _there(name) else "isn't") + " installed",
-            )
-            for name in ("vllm", "tensorrt_llm")
-        ),
+        *(_engine_elsewhere(name, package) for name, package in (("vllm", "vllm"), ("tensorrt_llm", "tensorrt-llm"))),
     ]
+
+
+def _engine_elsewhere(name: str, extra: str) -> Finding:
+    if _there(name):
+        return Finding(f"engine {name}", f"installed: serve --engine {name}")
+    return Finding(
+        f"engine {name}",
+        f"not installed here: pip install 'pennyweight[{extra}]', or name the Python of an environment that has it with "
+        "--engine-python",
+    )
 
 
 def _processor() -> str:

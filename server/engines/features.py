@@ -48,6 +48,7 @@ class Feature(enum.StrEnum):
     PRIORITY = "priority"
     TOKENIZE = "/tokenize"
     DETOKENIZE = "/detokenize"
+    BOUNDED_NUMBERS = "numbers in JSON that end by themselves"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
 
 

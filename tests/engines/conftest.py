@@ -18,17 +18,15 @@ from fakes.server_process import MODEL, ServerProcess, server_process
 
 from pennyweight.bench.peers.process import running
 from pennyweight.bench.peers.vllm import Vllm
-from pennyweight.server.config import UpstreamSettings
-from pennyweight.server.engines.features import ALL_FEATURES, Feature
-from pennyweight.server.engines.upstream.dialect import features
+from pennyweight.server.engines.features import Feature
+from pennyweight.server.feature_table import ENGINES
 
 VLLM_PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
-BEHIND = features(UpstreamSettings(base_url="", dialect="vllm"))
 FEATURES: dict[str, frozenset[Feature]] = {
-    "native": ALL_FEATURES,
-    "vllm": ALL_FEATURES,
-    "upstream-of-pennyweight": BEHIND,
-    "upstream-of-vllm": BEHIND,
+    "native": ENGINES["native"],
+    "vllm": ENGINES["vLLM"],
+    "upstream-of-pennyweight": ENGINES["upstream, vllm dialect"],
+    "upstream-of-vllm": ENGINES["upstream, vllm dialect"],
 }
 
 
@@ -107,3 +105,9 @@ def _only_what_the_engine_has(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def model() -> str:
     return MODEL
+
+
+@pytest.fixture(scope="package")
+def times(engine: str) -> int:
+    """How often what must always hold is tried, for each of ten: the most on our own engine, the slower ones in passing."""
+    return 10 if engine == "native" else 1

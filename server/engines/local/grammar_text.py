@@ -12,6 +12,11 @@ from llguidance import LLMatcher, grammar_from
 
 from pennyweight.server.types import Constraint, ConstraintKind
 
+# Within what JSON's readers take for an integer without loss.
+MAX_INTEGER_DIGITS = 15
+# Keywords of JSON Schema whose value is data and no schema.
+_DATA = frozenset({"const", "enum", "default", "examples"})
+
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
 
@@ -64,3 +69,24 @@ def choice_lark(choices: list[str]) -> str:
     # One terminal, not one for each choice: it may end after the shorter of two where one begins the other.
     texts = " | ".join(json.dumps(choice) for choice in choices)
     return f"start: CHOICE\nCHOICE: {texts}\n"
+
+
+def with_bounded_integers(schema: Any) -> Any:
+    """A schema whose integers have no more than MAX_INTEGER_DIGITS digits where it says nothing of their size.
+
+    For engines without ``NumberBound``: a model that goes on writing digits would never end. Numbers with a fraction can't
+    be bounded so.
+    """
+    if isinstance(schema, list):
+        return [with_bounded_integers(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value if key in _DATA else with_bounded_integers(value) for key, value in schema.items()}
+    kinds = found.get("type")
+    if kinds == "integer" or (isinstance(kinds, list) and "integer" in kinds and "number" not in kinds):
+        largest = 10**MAX_INTEGER_DIGITS - 1
+        if "exclusiveMinimum" not in found:
+            found.setdefault("minimum", -largest)
+        if "exclusiveMaximum" not in found:
+            found.setdefault("maximum", largest)
+    return found

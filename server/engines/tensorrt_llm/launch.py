@@ -47,6 +47,7 @@ CAN_NOT = frozenset(
         Feature.LOGIT_BIAS,
         Feature.PROMPT_LOGPROBS,
         Feature.PRIORITY,
+        Feature.BOUNDED_NUMBERS,
     }
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.features import ALL_FEATURES, Feature
 from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.errors import ConfigError, ModelError
 
@@ -35,6 +36,10 @@ OURS: dict[str, Any] = {
 NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "enable_log_requests")
 
 
+# A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them.
+CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS})
+
+
 def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
     """vLLM for the model at ``path``. Raises ConfigError or ModelError for what can't be given to it.
 
@@ -51,6 +56,7 @@ def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
         arguments={"arguments": engine_arguments(settings, path)},
         python=_python(settings.python),
         environment=_environment(settings),
+        features=ALL_FEATURES - CAN_NOT,
     )
 
 

@@ -7,7 +7,7 @@ import json
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from pennyweight.server.engines.local.grammar_text import JSON_STYLE, choice_lark
+from pennyweight.server.engines.local.grammar_text import JSON_STYLE, choice_lark, with_bounded_integers
 from pennyweight.server.engines.local.messages import Submit
 from pennyweight.server.types import Constraint, ConstraintKind
 
@@ -66,4 +66,4 @@ def structured_outputs(constraint: Constraint) -> StructuredOutputsParams:
 
 
 def _styled(schema: dict[str, object]) -> str:
-    return json.dumps({**schema, "x-guidance": JSON_STYLE})
+    return json.dumps({**with_bounded_integers(schema), "x-guidance": JSON_STYLE})
