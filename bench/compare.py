@@ -58,6 +58,9 @@ def main(
         list[str],
         typer.Option(help="vLLM's; may be repeated. Without AVX-512 its bfloat16 is slower than its float32."),
     ] = ["bfloat16"],  # noqa: B006
+    on_vllm: Annotated[
+        bool, typer.Option(help="Also Pennyweight's server with vLLM's engine (Pennyweight must be installed beside vLLM).")
+    ] = False,
     vllm_w8a8: Annotated[Path | None, typer.Option(help="The same model quantised to W8A8, for vLLM.")] = None,
     llama_server: Annotated[Path | None, typer.Option(help="llama.cpp's llama-server.")] = None,
     gguf: Annotated[list[Path] | None, typer.Option(help="A file for llama-server; may be repeated.")] = None,
@@ -79,6 +82,12 @@ def main(
             for one in vllm_dtype
             for eager in (False, True)
         ]
+        if on_vllm:
+            peers += [
+                Pennyweight(model, one, kv_cache_gib, vllm_python=vllm_python, eager=eager)
+                for one in vllm_dtype
+                for eager in (False, True)
+            ]
         if vllm_w8a8 is not None:
             peers.append(Vllm(vllm_python, vllm_w8a8, "W8A8", kv_cache_gib))
     if llama_server is not None:

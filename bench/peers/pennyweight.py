@@ -13,16 +13,23 @@ from pennyweight.bench.machine import revision
 
 @dataclass(frozen=True)
 class Pennyweight:
-    """``pennyweight serve``, as it is installed for the Python that runs the benchmark."""
+    """``pennyweight serve``, as it is installed for the Python that runs the benchmark.
+
+    With ``vllm_python`` it serves with vLLM's engine, of that Python's environment, which must have Pennyweight too.
+    """
 
     model: Path
     dtype: str
     kv_cache_gib: int
+    vllm_python: Path | None = None
+    eager: bool = False
     name: str = "pennyweight"
 
     @property
     def variant(self) -> str:
-        return self.dtype
+        if self.vllm_python is None:
+            return self.dtype
+        return f"on vLLM {self.dtype} {'eager' if self.eager else 'compiled'}"
 
     @property
     def ready_path(self) -> str:
@@ -35,6 +42,9 @@ class Pennyweight:
     def command(self, port: int) -> Sequence[str]:
         serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model)]
         options = ["--dtype", self.dtype, "--kv-cache-memory", f"{self.kv_cache_gib}GiB"]
+        if self.vllm_python is not None:
+            options += ["--engine", "vllm", "--engine-python", str(self.vllm_python)]
+            options += ["--enforce-eager"] if self.eager else []
         return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
 
     def version(self) -> str:
