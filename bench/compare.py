@@ -59,7 +59,8 @@ def main(
         typer.Option(help="vLLM's; may be repeated. Without AVX-512 its bfloat16 is slower than its float32."),
     ] = ["bfloat16"],  # noqa: B006
     on_vllm: Annotated[
-        bool, typer.Option(help="Also Pennyweight's server with vLLM's engine (Pennyweight must be installed beside vLLM).")
+        bool,
+        typer.Option(help="Also Pennyweight's server with vLLM's engine (Pennyweight must be installed beside vLLM)."),
     ] = False,
     vllm_w8a8: Annotated[Path | None, typer.Option(help="The same model quantised to W8A8, for vLLM.")] = None,
     llama_server: Annotated[Path | None, typer.Option(help="llama.cpp's llama-server.")] = None,

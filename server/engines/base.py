@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -140,4 +140,9 @@ class Leased(Protocol):
 
     def lease(self) -> AbstractAsyncContextManager[None]:
         """Have the model loaded inside the block. Raises PennyweightError, when it can't be or too many wait for it."""
+        ...
+
+    def load_seconds(self) -> Mapping[str, tuple[int, float]]:
+        """How often the model was loaded and how long that took in all, by kind: ``cold`` into memory that was free,
+        ``swapped`` where another had to make room first."""
         ...

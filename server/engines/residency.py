@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -51,6 +51,7 @@ class ResidentEngine:
         self.failure: ModelUnavailable | None = None
         self.retry_at = 0.0
         self.waiting: deque[asyncio.Future[None]] = deque()
+        self.loads: dict[str, tuple[int, float]] = {"cold": (0, 0.0), "swapped": (0, 0.0)}
         self._residency = residency
 
     @asynccontextmanager
@@ -79,6 +80,9 @@ class ResidentEngine:
     async def unload(self) -> None:
         """Drop the model now, once the requests under way have ended; further ones load it again."""
         await self._residency.drop(self)
+
+    def load_seconds(self) -> Mapping[str, tuple[int, float]]:
+        return self.loads
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
         return self.engine.generate(request)
@@ -234,6 +238,8 @@ class Residency:
         resident.loaded_at = resident.last_used = time.monotonic()
         resident.bytes = resident.engine.resident_bytes()
         kind = "swapped" if has_swapped else "cold"
+        count, seconds = resident.loads[kind]
+        resident.loads[kind] = count + 1, seconds + resident.loaded_at - began
         self._on_load(Load(model=resident.name, seconds=resident.loaded_at - began, kind=kind))
         await self._make_room(resident)  # it may have become larger than expected
         if self._used() > self._budget:

@@ -22,6 +22,7 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 --                                           pennyweight:http_requests_total              endpoint, method, status
 --                                           pennyweight:engine_state{state}              1 for the state it is in
 --                                           pennyweight:engine_restarts_total            engine, at each scrape
+--                                           pennyweight:model_load_seconds{kind}         cold or swapped, on demand
 --                                           pennyweight:build_info{version}              always 1
 ============================================ ============================================ =========================
 
@@ -36,12 +37,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from pennyweight.server.engines.base import Engine, EngineStats, HealthState
+from pennyweight.server.engines.base import Engine, EngineStats, HealthState, Leased
 from pennyweight.server.types import FinishReason
 
 PREFIX = "pennyweight:"
@@ -83,7 +84,13 @@ class _EngineCollector(Collector):
             field: CounterMetricFamily(PREFIX + _COUNTER_NAMES.get(field, field), help_text, labels=["model_name"])
             for field, help_text in _COUNTERS.items()
         }
+        loads = SummaryMetricFamily(
+            PREFIX + "model_load_seconds", "Loading a model on demand.", labels=["model_name", "kind"]
+        )
         for name, engine in self._engines.items():
+            if isinstance(engine, Leased):
+                for kind, (count, seconds) in engine.load_seconds().items():
+                    loads.add_metric([name, kind], count, seconds)
             stats = engine.stats()
             running.add_metric([name], stats.running)
             waiting.add_metric([name], stats.waiting)
@@ -93,7 +100,7 @@ class _EngineCollector(Collector):
                 state.add_metric([name, one.value], float(one is now))
             for field, value in self._accumulate(name, stats).items():
                 counters[field].add_metric([name], value)
-        yield from (running, waiting, usage, state, *counters.values())
+        yield from (running, waiting, usage, state, loads, *counters.values())
 
     def _accumulate(self, name: str, stats: EngineStats) -> dict[str, int]:
         last, before = self._last[name], self._before[name]

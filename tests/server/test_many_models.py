@@ -112,6 +112,8 @@ async def test_two_models_within_a_budget_for_one(qwen: Path, report: Callable[[
             f"two models, {REQUESTS} requests at random in {seconds:.0f} s: {len(swapped)} swaps, wake-up p50"
             f" {statistics.median(swapped):.2f} s; peak {peak / MIB:.0f} MiB of a budget of {budget / MIB:.0f}"
         )
+        assert await server.metric("model_load_seconds_count", kind="swapped") == len(swapped)
+        assert await server.metric("model_load_seconds_sum", kind="swapped") == pytest.approx(sum(swapped), abs=0.1)
         async with asyncio.timeout(20):
             while set((await states(server)).values()) != {"unloaded"}:  # noqa: ASYNC110 (a state of another process)
                 await asyncio.sleep(0.1)

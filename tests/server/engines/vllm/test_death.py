@@ -24,9 +24,7 @@ pytestmark = [
 
 def engine_core(server: ServerProcess) -> psutil.Process:
     """vLLM's own engine process, below our worker."""
-    (found,) = (
-        child for child in psutil.Process(server.pid).children(recursive=True) if "EngineCor" in child.name()
-    )
+    (found,) = (child for child in psutil.Process(server.pid).children(recursive=True) if "EngineCor" in child.name())
     return found
 
 
@@ -69,7 +67,7 @@ async def test_a_kill_is_one_error_each_and_a_restart(default_model: Path, victi
             outcome.check(code="engine_dead")
             assert outcome.ended - killed < 5
         # What vLLM had started is gone with it.
-        gone, alive = psutil.wait_procs([core], timeout=10)
+        _, alive = psutil.wait_procs([core], timeout=10)
         assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
         await server.until_ready(200)
         is_over = True

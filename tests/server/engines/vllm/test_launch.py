@@ -52,12 +52,12 @@ def test_what_contradicts_the_server_is_refused(settings: dict[str, Any], messag
 
 
 def test_a_gguf_file_is_for_the_native_engine() -> None:
-    with pytest.raises(ModelError, match="does not read some.gguf"):
+    with pytest.raises(ModelError, match=r"does not read some\.gguf"):
         vllm_launch(EngineSettings(kind="vllm", python=sys.executable), Path("some.gguf"))
 
 
 def test_a_python_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match="engine.python is '/nowhere/python'"):
+    with pytest.raises(ConfigError, match=r"engine\.python is '/nowhere/python'"):
         vllm_launch(EngineSettings(kind="vllm", python="/nowhere/python"), HERE)
 
 
