@@ -6,6 +6,7 @@ JSON is written compactly, without free whitespace.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher, grammar_from
@@ -14,6 +15,8 @@ from pennyweight.server.types import Constraint, ConstraintKind
 
 # Within what JSON's readers take for an integer without loss.
 MAX_INTEGER_DIGITS = 15
+# A text, regex or comment of Lark, to be left as it is, or a range of repetitions.
+_RANGE = re.compile(r'("(?:\\.|[^"\\])*"|/(?:\\.|[^/\\\n])+/|//[^\n]*)|(~\s*\d+)\.\.(\d+)')
 # Keywords of JSON Schema whose value is data and no schema.
 _DATA = frozenset({"const", "enum", "default", "examples"})
 
@@ -69,6 +72,11 @@ def choice_lark(choices: list[str]) -> str:
     # One terminal, not one for each choice: it may end after the shorter of two where one begins the other.
     texts = " | ".join(json.dumps(choice) for choice in choices)
     return f"start: CHOICE\nCHOICE: {texts}\n"
+
+
+def with_spaced_ranges(lark: str) -> str:
+    """A Lark grammar in which a range of repetitions is written ``~0 .. 2``: llguidance before 1.8 takes ``0.`` for a number."""
+    return _RANGE.sub(lambda found: found[1] or f"{found[2]} .. {found[3]}", lark)
 
 
 def with_bounded_integers(schema: Any) -> Any:

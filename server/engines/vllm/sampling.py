@@ -7,7 +7,12 @@ import json
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from pennyweight.server.engines.local.grammar_text import JSON_STYLE, choice_lark, with_bounded_integers
+from pennyweight.server.engines.local.grammar_text import (
+    JSON_STYLE,
+    choice_lark,
+    with_bounded_integers,
+    with_spaced_ranges,
+)
 from pennyweight.server.engines.local.messages import Submit
 from pennyweight.server.types import Constraint, ConstraintKind
 
@@ -62,7 +67,7 @@ def structured_outputs(constraint: Constraint) -> StructuredOutputsParams:
         case ConstraintKind.CHOICE:
             return StructuredOutputsParams(grammar=choice_lark(json.loads(constraint.value)))
         case ConstraintKind.GRAMMAR:
-            return StructuredOutputsParams(grammar=constraint.value)
+            return StructuredOutputsParams(grammar=with_spaced_ranges(constraint.value))
 
 
 def _styled(schema: dict[str, object]) -> str:
