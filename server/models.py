@@ -9,6 +9,8 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from .config import EngineSettings, Settings
+from .engines.encoder.encoder_config import is_encoder
+from .engines.encoder.launch import encoder_launch
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
@@ -22,6 +24,7 @@ from .serving import StartableEngine
 
 LAUNCHES: Mapping[str, Callable[[EngineSettings, Path], Launch]] = {
     "native": native_launch,
+    "encoder": encoder_launch,
     "vllm": vllm_launch,
     "tensorrt_llm": tensorrt_llm_launch,
 }
@@ -48,7 +51,7 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
             one,
             path,
             names[0],
-            LAUNCHES[one.kind](one, path),
+            launch_of(one, path),
             constraint_seconds=settings.limits.constraint_compile_seconds,
             on_loading=functools.partial(report.advance, stage),
         )
@@ -61,6 +64,12 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
                 raise ConfigError(f"two models are called {name}: give each names of its own")
             engines[name] = engine
     return engines
+
+
+def launch_of(settings: EngineSettings, path: Path) -> Launch:
+    """The engine that is set, for the model at ``path``: of our own two, the one that is made for such models."""
+    kind = "encoder" if settings.kind == "native" and is_encoder(path) else settings.kind
+    return LAUNCHES[kind](settings, path)
 
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:

@@ -40,6 +40,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
     ),
+    "server.engines.encoder": (
+        "server.engines.local",
+        "server.engines.native.checkpoint",
+        "server.engines.native.loader",
+        "server.engines.native.model_runner",
+        "server.engines.features",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
     "server.engines.tensorrt_llm": (
         "server.engines.local",
         "server.engines.features",
@@ -57,7 +67,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Heavy, and so imported where the work is done: in an engine's own process.
 HEAVY = {
-    "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
+    "torch": ("kernels", "server.engines.native", "server.engines.encoder", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),

@@ -26,7 +26,7 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 ============================================ ============================================ =========================
 
 All but the last and http_requests carry ``model_name``; vLLM's ``engine`` label (the index of a data-parallel replica) has no
-counterpart. ``request_success`` counts choices, by ``stop``, ``length`` or ``abort`` (the client went away). Histograms have vLLM's
+counterpart. ``request_success`` counts choices, by ``stop``, ``length`` or ``abort`` (the client went away), and embedded inputs as ``stop``. Histograms have vLLM's
 buckets, and three below 10 ms for the time between tokens, which a small model's tokens would otherwise all fall under.
 """
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import msgspec
 
 from .link import Link
-from .messages import Abort, Outputs, Progress, Stats, Submit
+from .messages import Abort, Outputs, Progress, Stats, Submit, ToEngine
 
 SIGN_OF_LIFE_SECONDS = 0.5
 
@@ -42,15 +42,15 @@ class AsyncWorker:
         if not self._tasks or time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
             self._flush_soon()
 
-    def _take(self, message: Submit | Abort) -> None:
+    def _take(self, message: ToEngine) -> None:
         if isinstance(message, Submit):
             for index in range(len(message.seeds)):
                 task = asyncio.get_running_loop().create_task(self._run(message, index))
                 self._tasks[message.request_id, index] = task
-            return
-        for (request_id, index), task in self._tasks.items():
-            if request_id == message.request_id and message.index in (None, index):
-                task.cancel()
+        elif isinstance(message, Abort):
+            for (request_id, index), task in self._tasks.items():
+                if request_id == message.request_id and message.index in (None, index):
+                    task.cancel()
 
     async def _run(self, submission: Submit, index: int) -> None:
         try:
