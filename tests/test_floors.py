@@ -45,7 +45,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.native.checkpoint",
         "server.engines.native.loader",
         "server.engines.native.model_runner",
-        "server.engines.features",
         "server.types",
         "server.errors",
         "server.config",

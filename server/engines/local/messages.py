@@ -56,7 +56,7 @@ class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
-    """The model is loaded and takes requests."""
+    """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text."""
 
     max_model_len: int
     vocab_size: int
@@ -104,10 +104,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):
-    """The vectors of a request's inputs, in their order (float32, little-endian)."""
+    """The vectors of a request's inputs, in their order (float32, little-endian), or what it failed with, as in Progress."""
 
     request_id: str
     vectors: tuple[bytes, ...]
+    error: str | None = None
+    param: str | None = None
 
 
 class Stats(msgspec.Struct, frozen=True, array_like=True):
