@@ -31,6 +31,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     max_json_values: int = 256 * 1024
     max_messages: int = 2048
     max_prompts: int = 64
+    max_embedding_inputs: int = 2048
     max_n: int = 16
     max_stop: int = 16
     max_stop_length: int = 256
@@ -48,7 +49,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model and how an engine on this machine runs it. None means: decided from the model and the machine.
 
-    ``kind`` is the engine: native, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
+    ``kind`` is the engine: native (for embedding models the encoder), encoder, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
     ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
     """
 

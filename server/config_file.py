@@ -27,7 +27,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in (MODELS, ALIASES)
 }
 LOG_LEVELS = ("debug", "info", "warning", "error")
-ENGINES = ("native", "vllm", "tensorrt_llm")
+ENGINES = ("native", "encoder", "vllm", "tensorrt_llm")
 DTYPES = ("auto", "bfloat16", "int8", "float32")
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
@@ -236,10 +236,10 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
             "no client can send such a key"
         )
     engine = settings.engine
-    if engine.engine_args and engine.kind == "native":
+    if engine.engine_args and engine.kind in ("native", "encoder"):
         raise ConfigError(
             f"engine.engine_args (from {sources['engine.engine_args']}) are for the libraries (engine.kind: vllm or tensorrt_llm); "
-            "the native engine's settings have names of their own"
+            "the settings of our own engines have names of their own"
         )
     if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(
@@ -264,7 +264,15 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("http", 0.001, "header_timeout", "body_timeout", "write_timeout", "keep_alive"),
     *_numbers("http", 1, "max_header_bytes", "max_connections"),
     *_numbers(
-        "limits", 1, "max_body_bytes", "max_json_depth", "max_json_values", "max_messages", "max_prompts", "max_n"
+        "limits",
+        1,
+        "max_body_bytes",
+        "max_json_depth",
+        "max_json_values",
+        "max_messages",
+        "max_prompts",
+        "max_embedding_inputs",
+        "max_n",
     ),
     *_numbers("limits", 0, "max_stop", "max_stop_length", "max_stop_token_ids", "max_logit_bias", "max_top_logprobs"),
     *_numbers("limits", 0, "max_tools", "max_schema_bytes", "max_choices", "max_metadata"),

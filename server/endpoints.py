@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from . import probes
-from .api import chat, completions, models, tokenization
+from .api import chat, completions, embeddings, models, tokenization
 from .api.exchange import Answer, Endpoint, json_answer
 from .api.openapi import openapi_document
 from .gateway import EngineEndpoint, Gateway
@@ -43,6 +43,7 @@ def routes(gateway: Gateway) -> list[Route]:
     return [
         call("/v1/chat/completions", chat.create_chat_completion),
         call("/v1/completions", completions.create_completion),
+        call("/v1/embeddings", embeddings.create_embedding),
         get("/v1/models", lambda: models.list_models(gateway.engines)),
         get("/v1/models/{model:path}", lambda model: models.retrieve_model(gateway.engines, model)),
         call("/tokenize", tokenization.tokenize),

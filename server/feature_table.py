@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .config import UpstreamSettings
-from .engines.features import ALL_FEATURES, Feature
+from .engines.features import GENERATION_FEATURES, Feature
 from .engines.tensorrt_llm import launch as tensorrt_llm
 from .engines.upstream.dialect import features
 from .engines.vllm import launch as vllm
 
 ENGINES: Mapping[str, frozenset[Feature]] = {
-    "native": ALL_FEATURES,
-    "vLLM": ALL_FEATURES - vllm.CAN_NOT,
-    "TensorRT-LLM": ALL_FEATURES - tensorrt_llm.CAN_NOT,
+    "native": GENERATION_FEATURES,
+    "vLLM": GENERATION_FEATURES - vllm.CAN_NOT,
+    "TensorRT-LLM": GENERATION_FEATURES - tensorrt_llm.CAN_NOT,
     "upstream, vllm dialect": features(UpstreamSettings(base_url="", dialect="vllm")),
     "upstream, openai dialect": features(UpstreamSettings(base_url="", dialect="openai")),
 }

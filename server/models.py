@@ -9,6 +9,8 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from .config import EngineSettings, Settings, UpstreamSettings
+from .engines.encoder.encoder_config import is_encoder
+from .engines.encoder.launch import encoder_launch
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
@@ -23,6 +25,7 @@ from .serving import StartableEngine
 
 LAUNCHES: Mapping[str, Callable[[EngineSettings, Path], Launch]] = {
     "native": native_launch,
+    "encoder": encoder_launch,
     "vllm": vllm_launch,
     "tensorrt_llm": tensorrt_llm_launch,
 }
@@ -70,10 +73,16 @@ def _open_local(
         settings,
         path,
         name,
-        LAUNCHES[settings.kind](settings, path),
+        launch_of(settings, path),
         constraint_seconds=constraint_seconds,
         on_loading=functools.partial(report.advance, stage),
     )
+
+
+def launch_of(settings: EngineSettings, path: Path) -> Launch:
+    """The engine that is set, for the model at ``path``: of our own two, the one that is made for such models."""
+    kind = "encoder" if settings.kind == "native" and is_encoder(path) else settings.kind
+    return LAUNCHES[kind](settings, path)
 
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:

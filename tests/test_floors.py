@@ -40,6 +40,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
     ),
+    "server.engines.encoder": (
+        "server.engines.local",
+        "server.engines.native.checkpoint",
+        "server.engines.native.loader",
+        "server.engines.native.model_runner",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
     "server.engines.tensorrt_llm": (
         "server.engines.local",
         "server.engines.features",
@@ -76,7 +85,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 # Imported at few places: what is heavy in an engine's own process, what speaks HTTP at its seam.
 HEAVY = {
-    "torch": ("kernels", "server.engines.native", "server.engines.vllm.worker"),
+    "torch": ("kernels", "server.engines.native", "server.engines.encoder", "server.engines.vllm.worker"),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),

@@ -202,6 +202,30 @@ class Completion(_Shape):
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class Embedding(_Shape):
+    """An input's vector: numbers, or base64 of them as little-endian float32."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(_Shape):
+    """The tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(_Shape):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
+
+
 class Model(_Shape):
     """A name that a request may give as its model. ``root`` is the model's own name, ``state`` its engine's.
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import Prompt, Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import Request, TextPrompt, TokensPrompt
 
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
@@ -38,7 +38,10 @@ def to_requests(
     if completion.logprobs is not None:
         check_at_most(completion.logprobs, limits.max_top_logprobs, "logprobs")
     prompts = to_prompts(
-        completion.prompt, limits, add_special_tokens=completion.add_special_tokens is not False, param="prompt"
+        completion.prompt,
+        limits.max_prompts,
+        add_special_tokens=completion.add_special_tokens is not False,
+        param="prompt",
     )
     sampling = sampling_params(
         completion,
@@ -62,16 +65,19 @@ def to_requests(
 
 
 def to_prompts(
-    wire: str | Sequence[str | int | list[int]], limits: LimitSettings, *, add_special_tokens: bool, param: str
-) -> list[Prompt]:
-    """The prompts that a text, a list of texts, token ids or a list of them stand for. Raises InvalidRequest."""
+    wire: str | Sequence[str | int | list[int]], most: int, *, add_special_tokens: bool, param: str
+) -> Sequence[TextPrompt | TokensPrompt]:
+    """The prompts, ``most`` at the most, that a text, a list of texts, token ids or a list of them stand for.
+
+    Raises InvalidRequest.
+    """
     if isinstance(wire, str):
         return [TextPrompt(text=wire, add_special_tokens=add_special_tokens)]
     if not wire:
         raise InvalidRequest(f"Invalid '{param}': it must not be empty.", param=param)
     if isinstance(wire[0], int):
         return [TokensPrompt(token_ids=tuple(_all_of(wire, int, param)))]
-    check_length(wire, limits.max_prompts, param)
+    check_length(wire, most, param)
     if isinstance(wire[0], str):
         texts = _all_of(wire, str, param)
         return [TextPrompt(text=text, add_special_tokens=add_special_tokens) for text in texts]

@@ -17,7 +17,7 @@ import msgspec
 from pennyweight.server.config import Settings
 from pennyweight.server.engines.base import Engine, Leased
 from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
-from pennyweight.server.types import Delta, Finished, Request, Started
+from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, Request, Started
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -31,10 +31,10 @@ class Observer(Protocol):
     """Told of what engines do for a call; it must be quick and must not raise.
 
     A call may make several requests (one for each prompt), told apart by ``request.id``. Each that was ``submitted``
-    ends with exactly one of ``finished``, ``failed`` and ``abandoned``.
+    ends with exactly one of ``finished`` (``embedded`` for an EmbedRequest), ``failed`` and ``abandoned``.
     """
 
-    def submitted(self, request: Request) -> None:
+    def submitted(self, request: Request | EmbedRequest) -> None:
         """The call was understood; the request goes to its engine now."""
         ...
 
@@ -50,11 +50,15 @@ class Observer(Protocol):
         """The answer is whole."""
         ...
 
-    def failed(self, request: Request, error: BaseException) -> None:
+    def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None:
+        """Every input has its vector."""
+        ...
+
+    def failed(self, request: Request | EmbedRequest, error: BaseException) -> None:
         """It was refused by its engine, or failed under way; also when a stream has begun and its status was 200."""
         ...
 
-    def abandoned(self, request: Request) -> None:
+    def abandoned(self, request: Request | EmbedRequest) -> None:
         """It was cancelled, for its client went away or another request of its call failed."""
         ...
 
@@ -62,7 +66,7 @@ class Observer(Protocol):
 class NoObserver:
     """An Observer that takes no notice."""
 
-    def submitted(self, request: Request) -> None: ...
+    def submitted(self, request: Request | EmbedRequest) -> None: ...
 
     def started(self, request: Request, started: Started) -> None: ...
 
@@ -70,9 +74,11 @@ class NoObserver:
 
     def finished(self, request: Request, finished: Finished) -> None: ...
 
-    def failed(self, request: Request, error: BaseException) -> None: ...
+    def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None: ...
 
-    def abandoned(self, request: Request) -> None: ...
+    def failed(self, request: Request | EmbedRequest, error: BaseException) -> None: ...
+
+    def abandoned(self, request: Request | EmbedRequest) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

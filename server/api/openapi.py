@@ -14,6 +14,7 @@ from pennyweight.server.errors import AuthenticationFailed, PennyweightError
 from . import answer_types as answers
 from .chat_request import ChatRequest
 from .completion_request import CompletionRequest
+from .embeddings import EmbeddingRequest
 from .exchange import WARNING_HEADER
 from .tokenization import DetokenizeRequest, TokenizeRequest
 
@@ -59,6 +60,15 @@ OPERATIONS = (
         request=CompletionRequest,
         answer=answers.Completion,
         chunk=answers.Completion,
+        refused=_CALL,
+    ),
+    Operation(
+        path="/v1/embeddings",
+        method="post",
+        id="createEmbedding",
+        summary="Turn texts into vectors",
+        request=EmbeddingRequest,
+        answer=answers.EmbeddingList,
         refused=_CALL,
     ),
     Operation(

@@ -70,6 +70,14 @@ REFUSED_IN_COMPLETIONS: Mapping[str, Refusal] = {
     "messages": Refusal(hint="Use /v1/chat/completions."),
 }
 
+REFUSED_IN_EMBEDDINGS: Mapping[str, Refusal] = {
+    "truncate_prompt_tokens": Refusal(hint="Nothing is cut from an input here."),
+    "truncation_side": Refusal(),
+    "messages": Refusal(hint="Give texts in 'input'."),
+    "add_special_tokens": Refusal(neutral=(True,), hint="Give token ids to have others than the model's."),
+    "priority": Refusal(neutral=(0,)),
+}
+
 # What clients send back from an assistant's own message, and what the index of a streamed call leaves in one.
 SILENT_IN_CHAT = frozenset(
     f"messages[].{name}" for name in ("annotations", "reasoning", "reasoning_content", "weight", "tool_calls[].index")

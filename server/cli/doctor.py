@@ -21,7 +21,8 @@ from rich.table import Table
 
 from pennyweight.kernels.cpu.library import cpu_isa, library_path
 from pennyweight.server.config import HttpSettings
-from pennyweight.server.engines.local.default_model import DEFAULT_MODEL, cache_dir
+from pennyweight.server.engines.local.default_model import DEFAULT_MODEL
+from pennyweight.server.engines.local.packaged_model import cache_dir
 from pennyweight.server.engines.native.machine import available_memory, memory_limit
 
 GIB = 1 << 30

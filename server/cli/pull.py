@@ -12,7 +12,9 @@ from pennyweight.server.config import LogSettings
 def pull(
     model: Annotated[
         str,
-        typer.Argument(help="smollm2-135m-instruct, or a hub id such as organisation/name.", show_default=False),
+        typer.Argument(
+            help="smollm2-135m-instruct, all-minilm-l6-v2, or a hub id such as organisation/name.", show_default=False
+        ),
     ],
 ) -> None:
     """Fetch a model into this user's cache; the directory is the last line printed."""

@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from pennyweight.server.types import Event, Prompt, Request
+from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
-from .features import ALL_FEATURES, Feature
+from .features import GENERATION_FEATURES, Feature
 
 # The ``tool_format`` of engines whose deltas carry the tool calls, already told from the text.
 UPSTREAM_CALLS = "upstream"
@@ -43,8 +43,9 @@ class Capabilities:
     ``tool_format`` names how the model writes tool calls (hermes, llama3, mistral), or is UPSTREAM_CALLS;
     ``template_kwargs`` are the names that its chat template reads; ``has_chat_template`` is false for base models.
     ``created`` is the weights' time in Unix seconds. ``max_model_len``, ``vocab_size`` and ``template_kwargs`` are None
-    where only an upstream knows them.
-    What a request uses that is not among ``features``, ``generate`` refuses with UnsupportedParameter.
+    where only an upstream knows them. What a request uses that is not among ``features``, ``generate`` refuses with
+    UnsupportedParameter. ``embedding_sizes`` are the lengths that embeddings may have, the largest of them uncut; empty
+    where that isn't known.
     """
 
     model: str
@@ -56,7 +57,8 @@ class Capabilities:
     has_chat_template: bool = True
     template_kwargs: frozenset[str] | None = frozenset()
     created: int = 0
-    features: frozenset[Feature] = ALL_FEATURES
+    features: frozenset[Feature] = GENERATION_FEATURES
+    embedding_sizes: frozenset[int] = frozenset()
     details: dict[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +87,13 @@ class Engine(Protocol):
 
         Closing the generator cancels the work and frees what it held. Raises PennyweightError; before ``Started`` when
         the request is refused, later when the engine fails under it.
+        """
+        ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The inputs' vectors; cancelling drops the work.
+
+        Raises InvalidRequest under ``model`` when the model makes no embeddings, and PennyweightError for whatever else.
         """
         ...
 

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pennyweight.server.errors import UnsupportedParameter
-from pennyweight.server.types import ChatPrompt, ConstraintKind, Request, TokensPrompt
+from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
+from pennyweight.server.types import ChatPrompt, ConstraintKind, EmbedRequest, Request, TokensPrompt
 
 if TYPE_CHECKING:
     from .base import Capabilities
@@ -50,9 +50,15 @@ class Feature(enum.StrEnum):
     DETOKENIZE = "/detokenize"
     BOUNDED_NUMBERS = "numbers in JSON that end by themselves"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
+    GENERATION = "/v1/chat/completions, /v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
 
 
 ALL_FEATURES = frozenset(Feature)
+# What a model that writes text can have.
+GENERATION_FEATURES = ALL_FEATURES - {Feature.EMBEDDINGS}
+# What a model that makes vectors of texts has.
+ENCODER_FEATURES = frozenset({Feature.EMBEDDINGS, Feature.TOKENIZE, Feature.DETOKENIZE})
 
 _CONSTRAINTS = {
     ConstraintKind.JSON_OBJECT: Feature.JSON_OBJECT,
@@ -64,12 +70,39 @@ _CONSTRAINTS = {
 
 
 def refuse_unsupported(request: Request, capabilities: Capabilities) -> None:
-    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do."""
+    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do.
+
+    Raises InvalidRequest under ``model`` for a model that writes no text at all.
+    """
+    if Feature.GENERATION not in capabilities.features:
+        raise InvalidRequest(f"The model {request.model} writes no text: it is for /v1/embeddings.", param="model")
     for feature, param in used_features(request):
         if feature not in capabilities.features:
             raise UnsupportedParameter(
                 f"The engine of {request.model} ({capabilities.engine}) does not support '{feature}'.", param=param
             )
+
+
+def refuse_unsupported_embedding(request: EmbedRequest, capabilities: Capabilities) -> None:
+    """Raise InvalidRequest for a model that makes no embeddings (under ``model``) or none so long (under ``dimensions``)."""
+    if Feature.EMBEDDINGS not in capabilities.features:
+        raise InvalidRequest(
+            f"The model {request.model} makes no embeddings: it is for /v1/chat/completions and /v1/completions.",
+            param="model",
+        )
+    sizes = capabilities.embedding_sizes
+    if request.dimensions is None or not sizes or request.dimensions in sizes:
+        return
+    full = max(sizes)
+    if len(sizes) == 1:
+        raise UnsupportedParameter(
+            f"The embeddings of {request.model} have {full} dimensions and can't be cut: it is no Matryoshka model.",
+            param="dimensions",
+        )
+    allowed = f"1 to {full}" if len(sizes) == full else ", ".join(map(str, sorted(sizes)))
+    raise InvalidRequest(
+        f"Invalid value for 'dimensions': {request.model} has {allowed}, not {request.dimensions}.", param="dimensions"
+    )
 
 
 def used_features(request: Request) -> Iterator[tuple[Feature, str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pennyweight.server.config import ResidencySettings
 from pennyweight.server.errors import ModelError, ModelUnavailable, Overloaded, ShuttingDown
-from pennyweight.server.types import Event, Prompt, Request
+from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
 from .base import Capabilities, EngineStats, Health, HealthState, Manageable
 
@@ -86,6 +86,9 @@ class ResidentEngine:
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
         return self.engine.generate(request)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        return await self.engine.embed(request)
 
     def capabilities(self) -> Capabilities:
         return self.engine.capabilities()

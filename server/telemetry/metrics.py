@@ -28,7 +28,8 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 
 All but the last and http_requests carry ``model_name``; vLLM's ``engine`` label (the index of a data-parallel replica) has no
 counterpart. ``request_success`` counts choices, by ``stop``, ``length``, ``content_filter`` (an upstream's) or ``abort`` (the client
-went away). Histograms have vLLM's buckets, and three below 10 ms for the time between tokens, which a small model's tokens would otherwise all fall under.
+went away), and embedded inputs as ``stop``. Histograms have vLLM's buckets, and three below 10 ms for the time between tokens, which
+a small model's tokens would otherwise all fall under.
 """
 
 from __future__ import annotations

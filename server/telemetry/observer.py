@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from pennyweight.server.errors import PennyweightError
-from pennyweight.server.types import Delta, Finished, Request, Started
+from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, FinishReason, Request, Started
 
 from .logs import RequestRecord
 from .metrics import ModelMetrics
@@ -40,7 +40,7 @@ class CallObserver:
         # What has been counted of the tokens of each request that an upstream answers.
         self._counted: dict[str, int] = {}
 
-    def submitted(self, request: Request) -> None:
+    def submitted(self, request: Request | EmbedRequest) -> None:
         self._record.model = request.model
 
     def started(self, request: Request, started: Started) -> None:
@@ -86,11 +86,19 @@ class CallObserver:
         record.completion_tokens = (record.completion_tokens or 0) + usage.completion_tokens
         record.cached_tokens = (record.cached_tokens or 0) + usage.cached_tokens
 
-    def failed(self, request: Request, error: BaseException) -> None:
+    def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None:
+        metrics, tokens = self._metrics[request.model], embeddings.usage.prompt_tokens
+        metrics.success[FinishReason.STOP].inc(len(request.inputs))
+        metrics.prompt_tokens.inc(tokens)
+        metrics.request_prompt_tokens.observe(tokens)
+        metrics.e2e_latency.observe(time.monotonic() - self._arrival)
+        self._record.prompt_tokens = tokens
+
+    def failed(self, request: Request | EmbedRequest, error: BaseException) -> None:
         code = (error.code if isinstance(error, PennyweightError) else None) or INTERNAL_ERROR
         metrics = self._metrics[request.model]
         metrics.failure.labels(metrics.model_name, code).inc()
         self._record.error_code = code
 
-    def abandoned(self, request: Request) -> None:
+    def abandoned(self, request: Request | EmbedRequest) -> None:
         self._metrics[request.model].success["abort"].inc()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from structlog.typing import FilteringBoundLogger
 
 from pennyweight.server.api.exchange import Observer
-from pennyweight.server.types import Delta, Finished, Request, Started
+from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, Request, Started
 
 
 class PromptLog:
@@ -18,9 +18,11 @@ class PromptLog:
         self._logger = logger.bind(request_id=request_id)
         self._texts: dict[tuple[str, int], list[str]] = {}
 
-    def submitted(self, request: Request) -> None:
+    def submitted(self, request: Request | EmbedRequest) -> None:
         self._observer.submitted(request)
-        self._logger.info("prompt", model=request.model, prompt=asdict(request.prompt))
+        prompts = request.inputs if isinstance(request, EmbedRequest) else (request.prompt,)
+        for prompt in prompts:
+            self._logger.info("prompt", model=request.model, prompt=asdict(prompt))
 
     def started(self, request: Request, started: Started) -> None:
         self._observer.started(request, started)
@@ -36,8 +38,11 @@ class PromptLog:
     def finished(self, request: Request, finished: Finished) -> None:
         self._observer.finished(request, finished)
 
-    def failed(self, request: Request, error: BaseException) -> None:
+    def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None:
+        self._observer.embedded(request, embeddings)
+
+    def failed(self, request: Request | EmbedRequest, error: BaseException) -> None:
         self._observer.failed(request, error)
 
-    def abandoned(self, request: Request) -> None:
+    def abandoned(self, request: Request | EmbedRequest) -> None:
         self._observer.abandoned(request)

@@ -11,6 +11,9 @@ from fakes.server_process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
+# What our own server can't judge before it asks another, that one refuses in its own words.
+JUDGED_BY_THE_MODEL = ("max_tokens", "structured_outputs.regex", "messages")
+
 HI: Any = [{"role": "user", "content": "Hi"}]
 
 
@@ -34,18 +37,23 @@ HI: Any = [{"role": "user", "content": "Hi"}]
     ],
 )
 async def test_a_bad_parameter_is_named(
-    client: openai.AsyncOpenAI, model: str, parameters: dict[str, Any], param: str, code: str
+    client: openai.AsyncOpenAI, model: str, engine: str, parameters: dict[str, Any], param: str, code: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await client.chat.completions.create(**({"model": model, "messages": HI} | parameters))
-    assert (refused.value.param, refused.value.code) == (param, code)
     assert refused.value.type == "invalid_request_error"
+    if engine != "upstream-of-vllm" or param not in JUDGED_BY_THE_MODEL:
+        assert (refused.value.param, refused.value.code) == (param, code)
 
 
-async def test_a_prompt_over_the_context_has_the_usual_message(client: openai.AsyncOpenAI, model: str) -> None:
+async def test_a_prompt_over_the_context_has_the_usual_message(
+    client: openai.AsyncOpenAI, model: str, engine: str
+) -> None:
     with pytest.raises(openai.BadRequestError, match="maximum context length is 8192 tokens") as refused:
         await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "word " * 9000}])
-    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "messages")
+    assert refused.value.code == "context_length_exceeded"
+    if engine != "upstream-of-vllm":
+        assert refused.value.param == "messages"
 
 
 async def test_an_unknown_model_is_not_found(client: openai.AsyncOpenAI) -> None:

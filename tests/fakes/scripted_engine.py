@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.errors import InvalidRequest, PennyweightError
 from pennyweight.server.types import (
     ChatPrompt,
     Delta,
+    Embeddings,
+    EmbedRequest,
     Event,
     Finished,
     FinishReason,
@@ -60,7 +64,7 @@ class ScriptedEngine:
     """Implements Engine over bytes as tokens: token ids are those of the prompt's UTF-8.
 
     ``script`` gives the steps for a request: deltas to yield, errors to raise, events to wait for. Errors in ``refusals``
-    are raised before Started. ``left`` tells how each request's generator was left.
+    are raised before Started, ``embed_refusal`` by ``embed``, which else notes its requests in ``embedded``. ``left`` tells how each request's generator was left.
     """
 
     script: Script = lambda request: says("Hello", " world")
@@ -69,6 +73,8 @@ class ScriptedEngine:
     tool_format: str = "hermes"
     template_kwargs: frozenset[str] = frozenset({"enable_thinking", "messages"})
     left: list[Left] = field(default_factory=list)
+    embedded: list[EmbedRequest] = field(default_factory=list)
+    embed_refusal: PennyweightError | None = None
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         left = Left(request)
@@ -96,6 +102,18 @@ class ScriptedEngine:
         except (GeneratorExit, asyncio.CancelledError):
             left.closed = not left.whole
             raise
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Vectors of two numbers, or as many as are asked for: an input's length, and ones."""
+        await asyncio.sleep(0)
+        if self.embed_refusal is not None:
+            raise self.embed_refusal
+        self.embedded.append(request)
+        token_ids = [await self.tokenize(one) for one in request.inputs]
+        ones = [1.0] * ((request.dimensions or 2) - 1)
+        vectors = tuple(np.array([len(ids), *ones], dtype="<f4").tobytes() for ids in token_ids)
+        usage = Usage(prompt_tokens=sum(map(len, token_ids)), completion_tokens=0)
+        return Embeddings(vectors=vectors, usage=usage)
 
     def capabilities(self) -> Capabilities:
         return Capabilities(

@@ -23,6 +23,7 @@ from pennyweight.server.errors import EngineDead
 from pennyweight.server.types import Delta, FinishReason, Request
 
 COMPLETION = {"model": "scripted", "prompt": "Hi"}
+EMBEDDING = {"model": "scripted", "input": ["Hi", "Ho"]}
 TOOLS = [{"type": "function", "function": {"name": "time"}}]
 NAMED = {"type": "function", "function": {"name": "time"}}
 
@@ -108,6 +109,9 @@ def test_references_lead_somewhere_and_ids_are_unique() -> None:
         ("post", "/v1/completions", COMPLETION | {"echo": True, "logprobs": 2}, answers.Completion),
         ("post", "/v1/completions", COMPLETION | {"prompt_logprobs": 2}, answers.Completion),
         ("post", "/v1/completions", {"prompt": "Hi"}, answers.ErrorAnswer),
+        ("post", "/v1/embeddings", EMBEDDING, answers.EmbeddingList),
+        ("post", "/v1/embeddings", EMBEDDING | {"encoding_format": "base64"}, answers.EmbeddingList),
+        ("post", "/v1/embeddings", EMBEDDING | {"input": []}, answers.ErrorAnswer),
         ("get", "/v1/models", None, answers.ModelList),
         ("get", "/v1/models/scripted", None, answers.Model),
         ("get", "/v1/models/none", None, answers.ErrorAnswer),

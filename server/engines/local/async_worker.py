@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 import msgspec
 
 from .link import Link
-from .messages import Abort, Outputs, Progress, Stats, Submit
+from .messages import Embed, Embedded, Outputs, Progress, Stats, Submit, ToEngine
 
 SIGN_OF_LIFE_SECONDS = 0.5
 
@@ -19,14 +19,20 @@ class AsyncWorker:
     """Runs each choice of each submission as a task of its own. Everything here belongs to the event loop.
 
     ``generate`` is an asynchronous generator of one choice's progress, which closing cancels; what is wrong with a request it
-    yields as progress with an error. ``stats`` tells what the engine is doing.
+    yields as progress with an error. ``embed`` gives all vectors of a request. ``stats`` tells what the engine is doing.
     """
 
     def __init__(
-        self, link: Link, generate: Callable[[Submit, int], AsyncGenerator[Progress]], stats: Callable[[], Stats]
+        self,
+        link: Link,
+        generate: Callable[[Submit, int], AsyncGenerator[Progress]],
+        stats: Callable[[], Stats],
+        *,
+        embed: Callable[[Embed], Awaitable[Embedded]] | None = None,
     ) -> None:
         self._link = link
         self._generate = generate
+        self._embed = embed
         self._stats = stats
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._progress: list[Progress] = []
@@ -42,15 +48,18 @@ class AsyncWorker:
         if not self._tasks or time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
             self._flush_soon()
 
-    def _take(self, message: Submit | Abort) -> None:
+    def _take(self, message: ToEngine) -> None:
         if isinstance(message, Submit):
             for index in range(len(message.seeds)):
                 task = asyncio.get_running_loop().create_task(self._run(message, index))
                 self._tasks[message.request_id, index] = task
-            return
-        for (request_id, index), task in self._tasks.items():
-            if request_id == message.request_id and message.index in (None, index):
-                task.cancel()
+        elif isinstance(message, Embed):
+            task = asyncio.get_running_loop().create_task(self._run_embedding(message))
+            self._tasks[message.request_id, 0] = task
+        else:
+            for (request_id, index), task in self._tasks.items():
+                if request_id == message.request_id and message.index in (None, index):
+                    task.cancel()
 
     async def _run(self, submission: Submit, index: int) -> None:
         try:
@@ -61,6 +70,15 @@ class AsyncWorker:
             del self._tasks[submission.request_id, index]
             if not self._tasks:
                 self._flush_soon()  # no step may come that tells that the engine is idle
+
+    async def _run_embedding(self, message: Embed) -> None:
+        assert self._embed is not None, "only encoders are sent it"
+        try:
+            self._link.send(await self._embed(message))
+        finally:
+            del self._tasks[message.request_id, 0]
+            if not self._tasks:
+                self._flush_soon()
 
     def _add(self, progress: Progress) -> None:
         self._progress.append(progress)

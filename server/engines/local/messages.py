@@ -33,6 +33,14 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     is_seeded: bool = False
 
 
+class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):
+    """Inputs to be turned into vectors, each tokenised (int32, little-endian). Only encoders are sent it."""
+
+    request_id: str
+    inputs: tuple[bytes, ...]
+    dimensions: int | None = None
+
+
 class Abort(msgspec.Struct, frozen=True, array_like=True, tag="abort"):
     """Drop a request, or one choice of it, and free what it holds."""
 
@@ -48,7 +56,7 @@ class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
-    """The model is loaded and takes requests."""
+    """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text."""
 
     max_model_len: int
     vocab_size: int
@@ -56,6 +64,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=T
     block_size: int
     fingerprint: dict[str, str]
     details: dict[str, str]
+    embedding_sizes: frozenset[int] = frozenset()
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
@@ -94,6 +103,15 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     param: str | None = None
 
 
+class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):
+    """The vectors of a request's inputs, in their order (float32, little-endian), or what it failed with, as in Progress."""
+
+    request_id: str
+    vectors: tuple[bytes, ...]
+    error: str | None = None
+    param: str | None = None
+
+
 class Stats(msgspec.Struct, frozen=True, array_like=True):
     """The engine's state after a step; counters run from its start."""
 
@@ -112,8 +130,8 @@ class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):
     stats: Stats
 
 
-ToEngine = Submit | Abort
-FromEngine = Loading | Ready | Failed | Outputs
+ToEngine = Submit | Embed | Abort
+FromEngine = Loading | Ready | Failed | Outputs | Embedded
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

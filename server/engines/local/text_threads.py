@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from pennyweight.server.types import ChatPrompt, TextPrompt
 
 from .text_side import TextSide
+from .tokenizer import Tokenizer
 
 _T = TypeVar("_T")
 
@@ -66,10 +68,40 @@ class TextThreads:
         # The list is not made in that thread: Python would stand still wherever it had to give way.
         return None if encoding is None else encoding.ids
 
+    async def encode_all(
+        self, text: TextSide, prompts: Sequence[TextPrompt], *, at_most: int
+    ) -> list[list[int] | None]:
+        """As ``encode`` for each of the prompts; short ones share the ways to a thread and back."""
+        found: list[list[int] | None] = []
+        for group in _groups(prompts):
+            if len(group) == 1:
+                found.append(await self.encode(text, group[0], at_most=at_most))
+            else:
+                found += await self.run(functools.partial(_encode_each, text.tokenizer, group))
+        return found
+
     def close(self) -> None:
         """Take no more work, and don't wait for what is under way."""
         for threads in (self._threads, self._long, self._unlimited):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _groups(prompts: Sequence[TextPrompt]) -> Iterator[list[TextPrompt]]:
+    """The prompts in order, as many together as are short when they are joined."""
+    group: list[TextPrompt] = []
+    characters = 0
+    for prompt in prompts:
+        characters += len(prompt.text)
+        if group and characters > SHORT_CHARACTERS:
+            yield group
+            group, characters = [], len(prompt.text)
+        group.append(prompt)
+    if group:
+        yield group
+
+
+def _encode_each(tokenizer: Tokenizer, prompts: Sequence[TextPrompt]) -> list[list[int]]:
+    return [tokenizer.encode(prompt.text, add_special_tokens=prompt.add_special_tokens) for prompt in prompts]
 
 
 async def _run_in(threads: ThreadPoolExecutor, function: Callable[[], _T]) -> _T:

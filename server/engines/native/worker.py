@@ -16,7 +16,7 @@ import msgspec
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.connection import Connection
-from pennyweight.server.engines.local.messages import Failed, Loading, Outputs, Ready, Submit
+from pennyweight.server.engines.local.messages import Abort, Failed, Loading, Outputs, Ready, Submit
 from pennyweight.server.errors import ModelError
 
 from .engine import NativeEngineCore
@@ -81,7 +81,7 @@ def _step_loop(connection: Connection, core: NativeEngineCore) -> None:
         for message in connection.receive(0.002 if core.is_compiling else patience):
             if isinstance(message, Submit):
                 core.submit(message)
-            else:
+            elif isinstance(message, Abort):
                 core.abort(message.request_id, message.index)
         progress = core.step()
         now = time.monotonic()

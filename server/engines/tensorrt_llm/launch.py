@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.features import ALL_FEATURES, Feature
+from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.engines.local.model_json import read_json_if_there
 from pennyweight.server.errors import ConfigError, ModelError
@@ -68,7 +68,7 @@ def tensorrt_llm_launch(settings: EngineSettings, path: Path) -> Launch:
         arguments={"arguments": engine_arguments(settings, path), "vocab_size": _number(path, "vocab_size")},
         python=_python(settings.python),
         environment=_environment(),
-        features=ALL_FEATURES - CAN_NOT,
+        features=GENERATION_FEATURES - CAN_NOT,
     )
 
 

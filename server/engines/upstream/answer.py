@@ -110,7 +110,7 @@ class Answer:
         if wire is None or wire.prompt_tokens is None or wire.completion_tokens is None:
             return Finished(
                 usage=Usage(
-                    prompt_tokens=_estimated_prompt(self._request.prompt),
+                    prompt_tokens=estimated_prompt(self._request.prompt),
                     completion_tokens=_estimated(self.progress.characters),
                     is_estimated=True,
                 )
@@ -182,7 +182,7 @@ def _estimated(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def _estimated_prompt(prompt: Prompt) -> int:
+def estimated_prompt(prompt: Prompt) -> int:
     match prompt:
         case TokensPrompt():
             return len(prompt.token_ids)

@@ -15,12 +15,13 @@ from pennyweight.server.config import UpstreamSettings
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature, refuse_unsupported
 from pennyweight.server.errors import ModelLoading, UnsupportedParameter
-from pennyweight.server.types import Event, Prompt, Request, TokensPrompt
+from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, TokensPrompt
 
 from .answer import Answer
 from .api_key import read_api_key
 from .circuit import Circuit
 from .dialect import features
+from .embedding import embedding_fields, embeddings_of
 from .exchange import Exchange
 from .failure import Failure, broken
 from .models import told_max_model_len
@@ -106,12 +107,16 @@ class UpstreamEngine:
     async def tokenize(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, TokensPrompt):
             return list(prompt.token_ids)
-        answer = await self._ask(Feature.TOKENIZE, "/tokenize", prompt_fields(prompt))
+        answer = await self._ask(Feature.TOKENIZE, self._root + "/tokenize", prompt_fields(prompt))
         return _convert(answer.get("tokens"), list[int])
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        answer = await self._ask(Feature.DETOKENIZE, "/detokenize", {"tokens": token_ids})
+        answer = await self._ask(Feature.DETOKENIZE, self._root + "/detokenize", {"tokens": token_ids})
         return _convert(answer.get("prompt"), str)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        answer = await self._ask(Feature.EMBEDDINGS, self._base_url + "/embeddings", embedding_fields(request))
+        return embeddings_of(answer, request)
 
     def health(self) -> Health:
         if self._waits.is_over:
@@ -164,14 +169,18 @@ class UpstreamEngine:
             details={"upstream": self._base_url, "dialect": upstream.dialect},
         )
 
-    async def _ask(self, feature: Feature, path: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """The answer of an endpoint at the server's root, where vLLM has what OpenAI has not."""
+    @property
+    def _root(self) -> str:
+        """Where vLLM has what OpenAI has not."""
+        return self._base_url.removesuffix("/v1")
+
+    async def _ask(self, feature: Feature, url: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The answer of an endpoint that answers whole."""
         exchange, capabilities = self._ready()
         if feature not in capabilities.features:
             raise UnsupportedParameter(f"The upstream of {self._name} does not support '{feature}'.")
         self._watch.refuse_if_open()
         body = msgspec.json.encode({"model": self._upstream.model or self._name, **fields})
-        url = self._base_url.removesuffix("/v1") + path
         try:
             async with self._slots.hold():
                 answer = await exchange.ask("POST", url, body, seconds=self._upstream.token_timeout)

@@ -7,6 +7,9 @@ from pennyweight.server.engines.features import Feature
 
 _OPENAI = frozenset(
     {
+        # Which of the two a model is made for, only the upstream knows.
+        Feature.GENERATION,
+        Feature.EMBEDDINGS,
         Feature.N,
         Feature.SEED,
         Feature.STOP,

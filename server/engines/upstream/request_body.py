@@ -35,7 +35,7 @@ def path_and_body(request: Request, upstream: UpstreamSettings) -> tuple[str, by
     is_chat, is_vllm = isinstance(request.prompt, ChatPrompt), upstream.dialect == "vllm"
     body: dict[str, Any] = {
         "model": upstream.model or request.model,
-        **prompt_fields(request.prompt),
+        **prompt_fields(request.prompt, is_vllm=is_vllm),
         **_sampling(request.sampling),
         **_constrained(request.sampling.constraint),
         **(_chat_fields(request.sampling, is_vllm=is_vllm) if is_chat else _completion_fields(request.sampling)),
@@ -47,15 +47,19 @@ def path_and_body(request: Request, upstream: UpstreamSettings) -> tuple[str, by
     return ("/chat/completions" if is_chat else "/completions"), msgspec.json.encode(body)
 
 
-def prompt_fields(prompt: Prompt) -> dict[str, Any]:
-    """The fields that say what is to be answered or continued."""
+def prompt_fields(prompt: Prompt, *, is_vllm: bool = True) -> dict[str, Any]:
+    """The fields that say what is to be answered or continued.
+
+    vLLM holds a forced call to its tool's schema where the tool is strict alone; here every forced call is.
+    """
     if isinstance(prompt, TextPrompt):
         return {"prompt": prompt.text} | ({} if prompt.add_special_tokens else {"add_special_tokens": False})
     if not isinstance(prompt, ChatPrompt):
         return {"prompt": prompt.token_ids}
     found: dict[str, Any] = {"messages": [_message(message) for message in prompt.messages]}
     if prompt.tools:
-        found["tools"] = [_tool(tool) for tool in prompt.tools]
+        is_forced = is_vllm and prompt.tool_choice.mode == "required"
+        found["tools"] = [_tool(tool, is_strict=tool.strict or is_forced) for tool in prompt.tools]
         found |= _tool_choice(prompt.tool_choice)
     if not prompt.add_generation_prompt:
         found["add_generation_prompt"] = False
@@ -80,13 +84,13 @@ def _message(message: Message) -> dict[str, Any]:
     return found
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, *, is_strict: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
     if tool.parameters:
         function["parameters"] = tool.parameters
-    if tool.strict:
+    if is_strict:
         function["strict"] = True
     return {"type": "function", "function": function}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.features import ALL_FEATURES, Feature
+from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.errors import ConfigError, ModelError
 
@@ -56,7 +56,7 @@ def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
         arguments={"arguments": engine_arguments(settings, path)},
         python=_python(settings.python),
         environment=_environment(settings),
-        features=ALL_FEATURES - CAN_NOT,
+        features=GENERATION_FEATURES - CAN_NOT,
     )
 
 

@@ -22,9 +22,10 @@ from typing import Any, Never
 import numpy as np
 import torch
 import vllm
-from vllm.config import VllmConfig
+from vllm.config import ModelConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
+from vllm.pooling_params import PoolingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.metrics.loggers import StatLoggerBase
@@ -32,7 +33,7 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from pennyweight.server.engines.local.async_worker import AsyncWorker
 from pennyweight.server.engines.local.link import Link
-from pennyweight.server.engines.local.messages import Failed, Progress, Ready, Stats, Submit
+from pennyweight.server.engines.local.messages import Embed, Embedded, Failed, Progress, Ready, Stats, Submit
 from pennyweight.server.engines.local.weights_digest import directory_digest
 from pennyweight.server.errors import ModelError
 
@@ -101,6 +102,33 @@ class VllmRequests:
             param = getattr(error, "parameter", None) or "prompt"
             yield Progress(submission.request_id, index, [], error=str(error), param=param)
 
+    async def embed(self, message: Embed) -> Embedded:
+        """The vectors of a request, one request of vLLM's for each input. Ends this process when the engine has died."""
+        tasks = [asyncio.ensure_future(self._vector(message, place)) for place in range(len(message.inputs))]
+        try:
+            return Embedded(message.request_id, tuple(await asyncio.gather(*tasks)))
+        except EngineDeadError as error:
+            _die(str(error))
+        except EngineGenerateError as error:
+            return Embedded(message.request_id, (), f"vLLM failed at the request: {error.__cause__}")
+        except Exception as error:  # as in ``generate``
+            return Embedded(message.request_id, (), str(error), getattr(error, "parameter", None) or "input")
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _vector(self, message: Embed, place: int) -> bytes:
+        outputs = self._engine.encode(
+            TokensPrompt(prompt_token_ids=np.frombuffer(message.inputs[place], dtype="<i4").tolist()),
+            PoolingParams(task="embed", dimensions=message.dimensions),
+            f"{message.request_id}/{place}",
+        )
+        found = b""
+        async with aclosing(outputs):
+            async for output in outputs:
+                found = output.outputs.data.to(torch.float32).cpu().numpy().astype("<f4").tobytes()
+        return found
+
     async def until_dead(self) -> Never:
         """Wait for the engine's end, which ends this process: the supervisor starts it again."""
         while not self._engine.errored:  # noqa: ASYNC110 (vLLM tells nobody)
@@ -157,7 +185,15 @@ def _ready(engine: AsyncLLM) -> Ready:
             "kv_cache_tokens": str(blocks * block_size),
             **versions,
         },
+        embedding_sizes=_embedding_sizes(model) if model.runner_type == "pooling" else frozenset(),
     )
+
+
+def _embedding_sizes(model: ModelConfig) -> frozenset[int]:
+    full: int = model.get_hidden_size()
+    if not model.is_matryoshka:
+        return frozenset({full})
+    return frozenset({full, *(model.matryoshka_dimensions or range(1, full))})
 
 
 def _reason(error: Exception) -> str:
@@ -186,7 +222,7 @@ async def _main(link: Link, arguments: Mapping[str, Any]) -> None:
         link.send(Failed(f"vLLM's engine did not start: {_reason(error)}", is_permanent=False))
         return
     requests = VllmRequests(engine)
-    worker = AsyncWorker(link, requests.generate, lambda: recorder.stats)
+    worker = AsyncWorker(link, requests.generate, lambda: recorder.stats, embed=requests.embed)
     recorder.on_step = worker.on_step
     link.send(_ready(engine))
     worker.start()

@@ -15,7 +15,7 @@ from pennyweight.server.config import ResidencySettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState, Leased, Manageable
 from pennyweight.server.engines.residency import Load, Residency
 from pennyweight.server.errors import ModelError, ModelUnavailable, Overloaded, ShuttingDown
-from pennyweight.server.types import Event, Prompt, Request
+from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
 
 class Weighty:
@@ -49,6 +49,9 @@ class Weighty:
         return Health(state=HealthState.READY if self.is_loaded else HealthState.UNLOADED)
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
+        raise NotImplementedError
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
         raise NotImplementedError
 
     def capabilities(self) -> Capabilities:
