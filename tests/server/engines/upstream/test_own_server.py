@@ -412,3 +412,17 @@ async def test_a_client_that_leaves_is_told_to_the_engine(ends: Ends, stream: bo
         while not ends.engine.left[0].closed:  # noqa: ASYNC110 (a flag has no event)
             await asyncio.sleep(0.001)
     assert ends.upstream.stats().running == 0
+
+
+@both_dialects
+async def test_embeddings(ends: Ends) -> None:
+    whole = await ends.client.embeddings.create(model="alias", input=["a", "some words more"])
+    numbers = await ends.client.embeddings.create(
+        model="alias", input=["a", "some words more"], encoding_format="float", dimensions=3
+    )
+    assert [len(one.embedding) for one in whole.data] == [2, 2]
+    assert [one.embedding[0] for one in whole.data] == [one.embedding[0] for one in numbers.data]
+    assert [len(one.embedding) for one in numbers.data] == [3, 3]
+    assert whole.usage.prompt_tokens == sum(one.embedding[0] for one in whole.data)
+    by_ids = await ends.client.embeddings.create(model="alias", input=[1, 2, 3])
+    assert by_ids.data[0].embedding[0] == 3
