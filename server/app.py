@@ -87,14 +87,14 @@ def serve(settings: Settings) -> int:
 
 def _serve(settings: Settings) -> int:
     # Here and not above: who embeds the application with engines of another kind needs none of this.
-    from .models import open_models
+    from .models import open_models, with_adapters
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
     with bind(settings.http) as listener, LoadingReport(logger) as report:
         engines = open_models(settings, report, logger)
         admission = Admission(settings.limits.max_waiting)
-        app = create_app(settings, engines, admission=admission, logger=logger)
+        app = create_app(settings, with_adapters(settings, engines), admission=admission, logger=logger)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         serving = Serving(
@@ -129,6 +129,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
         *(
             f"model {', '.join(names)}: {one.kind}, {one.model}, dtype {one.dtype}, device {one.device}, {one.max_num_seqs} at once"
+            + (f", adapters of {one.adapters_dir}" if one.adapters_dir else "")
             for names, one in described_models(settings)
         ),
         f"shutdown: {http.grace_period:g} s for what is under way",

@@ -9,6 +9,8 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from .config import EngineSettings, Settings
+from .engines.adapters import AdaptedEngines, AdapterDirectory, ModelAdapters
+from .engines.base import Engine
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
@@ -61,6 +63,16 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
                 raise ConfigError(f"two models are called {name}: give each names of its own")
             engines[name] = engine
     return engines
+
+
+def with_adapters(settings: Settings, engines: Mapping[str, Engine]) -> Mapping[str, Engine]:
+    """The engines, and where a model has adapters these as well. Raises ConfigError."""
+    adapters: dict[str, ModelAdapters] = {}
+    for names, one in described_models(settings):
+        if one.adapters_dir is not None:
+            directory = AdapterDirectory(Path(one.adapters_dir), max_rank=one.max_lora_rank)
+            adapters |= dict.fromkeys(names, ModelAdapters(directory=directory, aliases=one.adapter_aliases))
+    return AdaptedEngines(engines, adapters) if adapters else engines
 
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:

@@ -46,6 +46,7 @@ class Feature(enum.StrEnum):
     PRIORITY = "priority"
     TOKENIZE = "/tokenize"
     DETOKENIZE = "/detokenize"
+    ADAPTERS = "model: an adapter's name"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
 
 
@@ -93,6 +94,8 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
         yield Feature.PENALTIES, "presence_penalty" if sampling.presence_penalty else "frequency_penalty"
     if not sampling.skip_special_tokens:
         yield Feature.SPECIAL_TOKENS, "skip_special_tokens"
+    if request.adapter is not None:
+        yield Feature.ADAPTERS, "model"
     if sampling.constraint is not None:
         yield _CONSTRAINTS[sampling.constraint.kind], sampling.constraint.param
     if isinstance(prompt, ChatPrompt):
