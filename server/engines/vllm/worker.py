@@ -191,7 +191,7 @@ async def _main(link: Link, arguments: Mapping[str, Any], max_lora_rank: int) ->
     except Exception as error:  # the engine's process has printed what really happened
         link.send(Failed(f"vLLM's engine did not start: {_reason(error)}", is_permanent=False))
         return
-    requests = VllmRequests(engine, VllmAdapters(engine, max_lora_rank))
+    requests = VllmRequests(engine, VllmAdapters(engine, Path(arguments["model"]), max_lora_rank))
     worker = AsyncWorker(link, requests.generate, lambda: recorder.stats)
     recorder.on_step = worker.on_step
     link.send(_ready(engine))
