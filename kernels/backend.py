@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 
 from .geometry import Geometry
+from .low_rank import LowRank
 from .ops import Ops, Projection
 from .step import Step
 
@@ -33,6 +34,14 @@ class Backend(Protocol):
 
     def capture(self, forward: Forward) -> None:
         """Take the model's forward pass; record it where the device's kernels are recorded."""
+        ...
+
+    def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
+        """Make an adapter the one of a slot, in place of the one that was there; between steps.
+
+        It has an entry for each of the model's projections, in the order that the forward pass counts them in; as many for
+        every adapter. ``Step.adapters`` names slots.
+        """
         ...
 
     def run(self, step: Step) -> torch.Tensor:

@@ -76,6 +76,14 @@ class Ops(Protocol):
         """residual + (a @ weight.T + bias), in place; returns the residual."""
         ...
 
+    def add_low_rank(self, out: Projection, a: Activation, projections: range) -> Projection:
+        """What the tokens' adapters add to a product: out += B (A a), in place; returns ``out`` (or the residual).
+
+        ``projections`` are the places of the product's projections in an adapter (see ``Backend.place_adapter``). ``a`` is
+        what the product has read. Tokens without an adapter keep their values to the bit.
+        """
+        ...
+
     def attention(
         self, qkv: Projection, layer: int, q_norm: PreparedVector | None, k_norm: PreparedVector | None
     ) -> Activation:

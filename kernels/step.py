@@ -19,6 +19,7 @@ class Step:
     block_tables  [S, B]    ids of each sequence's KV blocks, in order; entries past its length are never read
     logit_rows    [R]       rows whose logits are wanted, ascending
     max_context             the largest of context_lens, known on the host
+    adapters      [T]       slot of each token's adapter, -1 for none; None where no token has one
     """
 
     token_ids: Tensor
@@ -29,6 +30,7 @@ class Step:
     block_tables: Tensor
     logit_rows: Tensor
     max_context: int
+    adapters: Tensor | None = None
 
     @property
     def num_tokens(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from .backend import Forward
 from .geometry import Geometry, KVCache
+from .low_rank import LowRank
 from .ops import Precision
 from .step import Step
 from .torch_ops import MIN_CONTEXT, TorchOps, next_power_of_two
@@ -46,6 +47,9 @@ class TorchBackend:
     def capture(self, forward: Forward) -> None:
         self._forward = forward
 
+    def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
+        self.ops.place_adapter(slot, adapter)
+
     @torch.inference_mode()
     def run(self, step: Step) -> Tensor:
         assert self._forward is not None, "capture() comes before run()"
@@ -61,8 +65,13 @@ class TorchBackend:
         return {"kernels": "torch", "torch": str(torch.__version__), "device": name, "graphs": graphs}
 
     def _graph_for(self, step: Step) -> _DecodeGraph | None:
-        """The graph for the next powers of two of a decode step's sequences and context; None for other steps."""
-        if self._record is None or not step.num_tokens == step.num_seqs == step.num_logit_rows:
+        """The graph for the next powers of two of a decode step's sequences and context; None for other steps.
+
+        None also where a token has an adapter: those steps run eagerly.
+        """
+        if self._record is None or step.adapters is not None:
+            return None
+        if not step.num_tokens == step.num_seqs == step.num_logit_rows:
             return None
         geometry = self._geometry
         seqs = min(next_power_of_two(step.num_seqs), geometry.max_seqs)

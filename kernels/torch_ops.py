@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .geometry import Geometry, KVCache
+from .low_rank import LowRank
 from .ops import Precision
 from .step import Step
 
@@ -68,6 +69,7 @@ class _Plan:
     block: Tensor
     offset: Tensor
     attended: list[_Attended]
+    adapted: list[tuple[int, Tensor]]  # slots of adapters, and the rows that each has
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +94,7 @@ class TorchOps:
         # The CPU sums in the wide type, so that this is the reference there.
         self._attention_dtype = self.wide if device.type == "cpu" else self.compute
         self._plan: _Plan | None = None
+        self._adapters: dict[int, list[LowRank | None]] = {}
         self._geometry: Geometry | None = None
         self._cache: KVCache | None = None
         self._cos = self._sin = torch.empty(0)
@@ -119,7 +122,18 @@ class TorchOps:
             block=slots // geometry.block_size,
             offset=slots % geometry.block_size,
             attended=list(self._padded_calls(step) if padded else self._calls(step)),
+            adapted=[] if step.adapters is None else self._rows_by_adapter(step.adapters),
         )
+
+    def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
+        """Make an adapter the one of a slot."""
+
+        def here(x: Tensor) -> Tensor:
+            return x.to(self.device, self.wide)
+
+        self._adapters[slot] = [
+            None if one is None else LowRank(here(one.a), here(one.b), one.first) for one in adapter
+        ]
 
     def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> _Linear:
         rows = sum(part.shape[0] for part in parts)
@@ -177,6 +191,17 @@ class TorchOps:
     def linear_add(self, residual: Tensor, a: _Activation, weight: _Linear) -> Tensor:
         return residual.add_(self.linear(a, weight))
 
+    def add_low_rank(self, out: Tensor, a: _Activation, projections: range) -> Tensor:
+        for slot, rows in self._now.adapted:
+            parts = [part for place in projections if (part := self._adapters[slot][place]) is not None]
+            if not parts:
+                continue
+            x = (a.values[rows] * a.scale[rows] if isinstance(a, _Quantised) else a[rows]).to(self.wide)
+            for part in parts:
+                channels = out[:, part.first : part.first + part.b.shape[0]]
+                channels.index_add_(0, rows, (x @ part.a.t()) @ part.b.t())
+        return out
+
     def attention(self, qkv: Tensor, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Activation:
         geometry, plan, cache = self._geometry, self._now, self._cache
         assert geometry is not None
@@ -215,6 +240,13 @@ class TorchOps:
     def _now(self) -> _Plan:
         assert self._plan is not None, "begin() comes before the operations"
         return self._plan
+
+    def _rows_by_adapter(self, adapters: Tensor) -> list[tuple[int, Tensor]]:
+        slots = adapters.tolist()
+        return [
+            (slot, torch.tensor([row for row, one in enumerate(slots) if one == slot], device=self.device))
+            for slot in sorted(set(slots) - {-1})
+        ]
 
     def _activation(self, x: Tensor) -> _Activation:
         if self.precision is Precision.INT8:

@@ -91,7 +91,7 @@ def serve(settings: Settings) -> int:
 def _serve(settings: Settings) -> int:
     # Here and not above: who embeds the application with engines of another kind needs none of this.
     from .admin import create_admin_app
-    from .models import open_models
+    from .models import open_models, with_adapters
     from .registry import Registry
 
     logger = make_logger(settings.log)
@@ -107,7 +107,7 @@ def _serve(settings: Settings) -> int:
         registry = Registry(models, settings.aliases, state_file=Path(state_file).expanduser() if state_file else None)
         admission = Admission(settings.limits.max_waiting)
         places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
-        app = create_app(settings, registry, admission=admission, logger=logger)
+        app = create_app(settings, with_adapters(settings, registry), admission=admission, logger=logger)
         serving = Serving(
             app,
             settings.http,
@@ -153,7 +153,8 @@ def _described(model: EngineSettings | UpstreamSettings) -> str:
     if isinstance(model, UpstreamSettings):
         name = model.model or "by the name that the client gave"
         return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
-    return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once"
+    adapters = f", adapters of {model.adapters_dir}" if model.adapters_dir else ""
+    return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once{adapters}"
 
 
 def _cors(settings: Settings) -> list[Middleware]:

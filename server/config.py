@@ -51,6 +51,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     ``kind`` is the engine: native (for embedding models the encoder), encoder, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
     ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
+    ``adapters_dir`` holds LoRA adapters, each a directory in peft's format (None: none are served), of which ``max_loras`` are
+    kept ready at a time; ``adapter_aliases`` are more names for some of them.
     """
 
     kind: str = "native"
@@ -71,6 +73,10 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     chat_template: str | None = None
     tool_call_parser: str | None = None
     generation_config: str = "auto"
+    adapters_dir: str | None = None
+    adapter_aliases: dict[str, str] = msgspec.field(default_factory=dict)
+    max_loras: int = 8
+    max_lora_rank: int = 64
     stall_seconds: float = 30.0
     start_timeout: float = 600.0
 

@@ -241,6 +241,10 @@ def _check(settings: Settings, sources: Mapping[str, str]) -> None:
             f"engine.engine_args (from {sources['engine.engine_args']}) are for the libraries (engine.kind: vllm or tensorrt_llm); "
             "the settings of our own engines have names of their own"
         )
+    if engine.adapter_aliases and engine.adapters_dir is None:
+        raise ConfigError(
+            f"engine.adapter_aliases (from {sources['engine.adapter_aliases']}) name adapters, but engine.adapters_dir, where they lie, is not set"
+        )
     if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
         raise ConfigError(
             f"engine.max_num_batched_tokens ({engine.max_num_batched_tokens}) must not be below "
@@ -279,6 +283,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("limits", 0.001, "constraint_compile_seconds"),
     *_numbers("limits", 1, "max_waiting"),
     *_numbers("engine", 1, "max_model_len", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens", "threads"),
+    *_numbers("engine", 1, "max_loras"),
+    ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     *_numbers("residency", 0, "min_residence", "idle_timeout"),
     *_numbers("engine", 0.001, "stall_seconds", "start_timeout"),

@@ -9,6 +9,8 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from .config import EngineSettings, Settings, UpstreamSettings
+from .engines.adapters import AdaptedEngines, AdapterDirectory, ModelAdapters
+from .engines.base import Engine
 from .engines.encoder.encoder_config import is_encoder
 from .engines.encoder.launch import encoder_launch
 from .engines.local.client import Launch, LocalEngine
@@ -83,6 +85,16 @@ def launch_of(settings: EngineSettings, path: Path) -> Launch:
     """The engine that is set, for the model at ``path``: of our own two, the one that is made for such models."""
     kind = "encoder" if settings.kind == "native" and is_encoder(path) else settings.kind
     return LAUNCHES[kind](settings, path)
+
+
+def with_adapters(settings: Settings, engines: Mapping[str, Engine]) -> Mapping[str, Engine]:
+    """The engines, and where a model has adapters these as well. Raises ConfigError."""
+    adapters: dict[str, ModelAdapters] = {}
+    for names, one in described_models(settings):
+        if isinstance(one, EngineSettings) and one.adapters_dir is not None:
+            directory = AdapterDirectory(Path(one.adapters_dir), max_rank=one.max_lora_rank)
+            adapters |= dict.fromkeys(names, ModelAdapters(directory=directory, aliases=one.adapter_aliases))
+    return AdaptedEngines(engines, adapters) if adapters else engines
 
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:

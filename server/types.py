@@ -151,10 +151,19 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter to answer with: the directory that holds it, in peft's format, and a digest of what it holds."""
+
+    name: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
 
-    ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    ``adapter`` is None for the model as it is. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -164,6 +173,7 @@ class Request:
     priority: int = 0
     arrival: float = 0.0
     deadline: float | None = None
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

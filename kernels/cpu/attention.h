@@ -4,6 +4,7 @@
 // gets depends on its own sequence alone: not on its batch, nor on whether it was prefilled or decoded.
 #pragma once
 
+#include "low_rank.h"
 #include "product.h"
 
 namespace pw {
@@ -42,6 +43,7 @@ struct StepView {
     const int32_t* logit_rows;
     int64_t table_stride;
     int tokens, seqs, rows;
+    LowRankStep low_rank;
 };
 
 // One tile of queries to attend with.

@@ -37,7 +37,7 @@ void* map_memory(size_t bytes) {
     return reinterpret_cast<void*>(start);
 }
 
-enum class Kind : int { kEmbedding, kRmsNorm, kLinear, kAttention, kSiluMul, kLogitRows };
+enum class Kind : int { kEmbedding, kRmsNorm, kLinear, kAttention, kSiluMul, kLogitRows, kLowRank };
 
 // What an operation needs; unused fields are zero. Widths in elements, rows from the step: tokens, or rows of logits.
 struct Operation {
@@ -47,9 +47,10 @@ struct Operation {
     int accumulate;
     float epsilon;
     int table_type;
+    int projection, projections;  // of an adapter: the first and how many, of kLowRank
     const void* in;
     void* out;
-    float* scales;       // of int8 activations: read by linear, written by the others
+    float* scales;       // of int8 activations: read by linear and low rank, written by the others
     int64_t in_stride, out_stride;
     const void* weight;  // Weights, a norm's float32 or an embedding table
     void* keys;
@@ -70,6 +71,8 @@ struct Program {
     QueryTile* query_tiles;
     int query_tile_count;
     int32_t* token_seq;  // [max_tokens]
+    LowRankTile* low_rank_tiles;  // [max_tokens]
+    int low_rank_tile_count;
     StepView step;
 };
 
@@ -196,6 +199,17 @@ void linear(const Operation& op, const Weights* next, int rows, Team& team) {
     product<T, By>(p, rows, team);
 }
 
+void low_rank(const Program& program, const Operation& op, Team& team, float* scratch) {
+    const LowRankProduct p{
+        &program.step.low_rank, program.low_rank_tiles, program.low_rank_tile_count, op.projection, op.projections,
+        op.in, op.in_stride, op.scales, op.width, static_cast<float*>(op.out), op.out_stride};
+    switch (program.type) {
+        case Type::kFloat32: add_low_rank<Lanes<float>::Activation>(p, team, scratch); break;
+        case Type::kBFloat16: add_low_rank<Lanes<bf16>::Activation>(p, team, scratch); break;
+        case Type::kInt8: add_low_rank<Lanes<int8_t>::Activation>(p, team, scratch); break;
+    }
+}
+
 // With what bfloat16 and int8 are computed; float32 always by vectors.
 struct Vectors {
     using Products = VectorProducts;
@@ -248,14 +262,18 @@ void run_operation(const Program& program, const Operation& op, Team& team, floa
             else
                 linear<int8_t, typename By::Products>(op, next_weights(program, op), rows, team);
             break;
+        case Kind::kLowRank:
+            low_rank(program, op, team, scratch);
+            break;
     }
 }
 
 template <class By>
 void run_program(void* context, Team& team, int) {
     const Program& program = *static_cast<const Program*>(context);
-    static thread_local float* scratch = static_cast<float*>(std::malloc(sizeof(float) * kMaxWidth));
+    static thread_local float* scratch = static_cast<float*>(std::malloc(sizeof(float) * kLowRankRows * kMaxWidth));
     for (int i = 0; i < program.count; ++i) {
+        if (program.operations[i].kind == Kind::kLowRank && program.low_rank_tile_count == 0) continue;
         run_operation<By>(program, program.operations[i], team, scratch);
         team.barrier();
     }
@@ -366,6 +384,7 @@ Program* pw_program_create(Team* team, int type, int tiles, int max_tokens, cons
     program->shape = *shape;
     program->query_tiles = static_cast<QueryTile*>(std::malloc(sizeof(QueryTile) * max_tokens));
     program->token_seq = static_cast<int32_t*>(std::malloc(sizeof(int32_t) * max_tokens));
+    program->low_rank_tiles = static_cast<LowRankTile*>(std::malloc(sizeof(LowRankTile) * max_tokens));
     return program;
 }
 
@@ -373,6 +392,7 @@ void pw_program_destroy(Program* program) {
     std::free(program->operations);
     std::free(program->query_tiles);
     std::free(program->token_seq);
+    std::free(program->low_rank_tiles);
     delete program;
 }
 
@@ -388,6 +408,7 @@ void pw_program_add(Program* program, const Operation* operation) {
 void pw_program_run(Program* program, const StepView* step) {
     program->step = *step;
     program->query_tile_count = 0;
+    program->low_rank_tile_count = low_rank_tiles(step->low_rank, step->tokens, program->low_rank_tiles);
     const int width = program->shape.tile_tokens();
     for (int seq = 0; seq < step->seqs; ++seq) {
         const int start = step->query_start[seq], end = step->query_start[seq + 1];

@@ -44,6 +44,8 @@ class Operation(Structure):
         ("accumulate", c_int),
         ("epsilon", c_float),
         ("table_type", c_int),
+        ("projection", c_int),
+        ("projections", c_int),
         ("source", c_void_p),
         ("out", c_void_p),
         ("scales", c_void_p),
@@ -55,6 +57,31 @@ class Operation(Structure):
         ("q_norm", c_void_p),
         ("k_norm", c_void_p),
         ("attended", c_void_p),
+    )
+
+
+class LowRankPart(Structure):
+    """``pw::LowRank``."""
+
+    _fields_ = (
+        ("a", c_void_p),
+        ("b", c_void_p),
+        ("rank", c_int),
+        ("n", c_int),
+        ("first", c_int),
+    )
+
+
+class LowRankStep(Structure):
+    """``pw::LowRankStep``."""
+
+    _fields_ = (
+        ("slots", c_void_p),
+        ("table", c_void_p),
+        ("middle", c_void_p),
+        ("middle_stride", c_int64),
+        ("num_slots", c_int),
+        ("projections", c_int),
     )
 
 
@@ -73,6 +100,7 @@ class StepView(Structure):
         ("tokens", c_int),
         ("seqs", c_int),
         ("rows", c_int),
+        ("low_rank", LowRankStep),
     )
 
 

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from pennyweight.kernels.backend import Forward
 from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.low_rank import LowRank
 from pennyweight.kernels.ops import Precision
 from pennyweight.kernels.step import Step
 
+from .adapters import AdapterTable
 from .library import AttentionShape, Library, Operation, StepView
 
 # Tiles read whole groups of rows: buffers of activations have rows to spare up to a multiple of this.
@@ -44,6 +46,7 @@ class _Kind(enum.IntEnum):
     ATTENTION = 3
     SILU_MUL = 4
     LOGIT_ROWS = 5
+    LOW_RANK = 6
 
 
 class MappedTensor:
@@ -194,6 +197,12 @@ class CpuOps:
         self._product(a, weight, residual, accumulate=True)
         return residual
 
+    def add_low_rank(self, out: _Value, a: _Value, projections: range) -> _Value:
+        operation = self._operation(_Kind.LOW_RANK, out, width=a.width, source=a, scales=a.scales)
+        operation.projection, operation.projections = projections.start, len(projections)
+        self._add(operation, a, out)
+        return out
+
     def attention(self, qkv: _Value, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Value:
         geometry = self._geometry
         assert geometry is not None
@@ -254,16 +263,26 @@ class CpuOps:
         epsilon: float = 0.0,
         **addresses: int | None,
     ) -> None:
-        operation = Operation(kind=kind, of_rows=out.of_rows, width=width, accumulate=accumulate, epsilon=epsilon)
+        operation = self._operation(kind, out, width=width, source=source, scales=scales)
+        operation.accumulate, operation.epsilon = accumulate, epsilon
+        for name, address in addresses.items():
+            setattr(operation, name, address)
+        self._add(operation, source, out)
+
+    def _operation(
+        self, kind: _Kind, out: _Value, *, width: int, source: _Value | None, scales: Tensor | None
+    ) -> Operation:
+        operation = Operation(kind=kind, of_rows=out.of_rows, width=width)
         if source is not None:
             operation.source, operation.source_stride = source.data.data_ptr(), source.stride
         operation.out, operation.out_stride = out.data.data_ptr(), out.stride
         factors = scales if scales is not None else out.scales
         operation.scales = None if factors is None else factors.data_ptr()
-        for name, address in addresses.items():
-            setattr(operation, name, address)
+        return operation
+
+    def _add(self, operation: Operation, *kept: _Value | None) -> None:
         self._library.c.pw_program_add(self.program, ctypes.byref(operation))
-        self._kept += [source, out]
+        self._kept += kept
 
     def _activation(self, kind: _Kind, width: int, of_rows: bool) -> _Value:
         key = (kind, width, of_rows)
@@ -304,12 +323,17 @@ class CpuBackend:
         self.device = torch.device("cpu")
         self.kv_dtype = torch.float32 if precision is Precision.FLOAT32 else torch.bfloat16
         self._logits: _Value | None = None
+        self._adapters = AdapterTable()
 
     def allocate(self, geometry: Geometry) -> None:
         self.ops.begin(geometry)
+        self._max_tokens = geometry.max_tokens
 
     def capture(self, forward: Forward) -> None:
         self._logits = forward(self.ops)
+
+    def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
+        self._adapters.place(slot, adapter, self._max_tokens)
 
     def run(self, step: Step) -> Tensor:
         assert self._logits is not None, "capture() comes before run()"
@@ -326,6 +350,7 @@ class CpuBackend:
             step.num_tokens,
             step.num_seqs,
             step.num_logit_rows,
+            self._adapters.view(step),
         )
         self._library.c.pw_program_run(self.ops.program, ctypes.byref(view))
         return self._logits.data[: step.num_logit_rows, : self._logits.width]

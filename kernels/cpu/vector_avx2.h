@@ -146,6 +146,14 @@ inline f32x16 load(const bf16* from, Lanes16 lanes) {
         if (lanes >> lane & 1) copy[lane] = from[lane];
     return load(copy);
 }
+inline f32x16 load(const int16_t* from, Lanes16 lanes) {
+    alignas(32) int16_t copy[16] = {};
+    std::memcpy(copy, from, sizeof(int16_t) * static_cast<size_t>(__builtin_popcount(lanes)));
+    const __m128i* half = reinterpret_cast<const __m128i*>(copy);
+    return {
+        _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_load_si128(half))),
+        _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_load_si128(half + 1)))};
+}
 // The nearest integers, for values that fit.
 inline void store(int16_t* to, f32x16 x, Lanes16 lanes) {
     const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));

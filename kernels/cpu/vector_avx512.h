@@ -50,6 +50,9 @@ inline f32x16 to_float(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32
 inline f32x16 load(const bf16* from, Lanes16 lanes) { return to_float(_mm256_maskz_loadu_epi16(lanes, from)); }
 inline void store(bf16* to, f32x16 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), to_bf16(x)); }
 inline void store(bf16* to, f32x16 x, Lanes16 lanes) { _mm256_mask_storeu_epi16(to, lanes, to_bf16(x)); }
+inline f32x16 load(const int8_t* from, Lanes16 lanes) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes, from)));
+}
 // The nearest integers, for values that fit.
 inline void store(int8_t* to, f32x16 x, Lanes16 lanes) {
     _mm_mask_storeu_epi8(to, lanes, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));

@@ -128,6 +128,16 @@ FLAGS = (
         MODEL,
     ),
     Flag(
+        ("--adapters-dir",),
+        "engine",
+        "adapters_dir",
+        str,
+        "A directory of LoRA adapters in peft's format, each a directory in it, served as MODEL:ADAPTER.",
+        MODEL,
+    ),
+    Flag(("--max-loras",), "engine", "max_loras", int, "Adapters that are kept ready at a time.", MODEL),
+    Flag(("--max-lora-rank",), "engine", "max_lora_rank", int, "Adapters of a higher rank are refused.", MODEL),
+    Flag(
         ("--engine",),
         "engine",
         "kind",

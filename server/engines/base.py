@@ -144,6 +144,19 @@ class Manageable(Engine, Protocol):
 
 
 @runtime_checkable
+class AdapterNames(Protocol):
+    """Engines by name among which adapters are found as well, by names that iterating does not give: they come and go."""
+
+    def adapter_names(self) -> list[str]:
+        """The names of the adapters that there are now."""
+        ...
+
+    def base_of(self, name: str) -> str:
+        """The model that an adapter's name belongs to, there or not; a model's own name is its own. Raises KeyError."""
+        ...
+
+
+@runtime_checkable
 class Leased(Protocol):
     """An engine that stays loaded only while somebody holds it so."""
 

@@ -49,6 +49,7 @@ class Feature(enum.StrEnum):
     TOKENIZE = "/tokenize"
     DETOKENIZE = "/detokenize"
     BOUNDED_NUMBERS = "numbers in JSON that end by themselves"
+    ADAPTERS = "model: an adapter's name"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
     GENERATION = "/v1/chat/completions, /v1/completions"
     EMBEDDINGS = "/v1/embeddings"
@@ -129,6 +130,8 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
         yield Feature.PENALTIES, "presence_penalty" if sampling.presence_penalty else "frequency_penalty"
     if not sampling.skip_special_tokens:
         yield Feature.SPECIAL_TOKENS, "skip_special_tokens"
+    if request.adapter is not None:
+        yield Feature.ADAPTERS, "model"
     if sampling.constraint is not None:
         yield _CONSTRAINTS[sampling.constraint.kind], sampling.constraint.param
     if isinstance(prompt, ChatPrompt):

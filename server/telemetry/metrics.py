@@ -43,7 +43,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from pennyweight.server.engines.base import Engine, EngineStats, HealthState, Leased
+from pennyweight.server.engines.base import AdapterNames, Engine, EngineStats, HealthState, Leased
 from pennyweight.server.types import FinishReason
 
 PREFIX = "pennyweight:"
@@ -136,10 +136,22 @@ class ModelMetrics:
     request_generation_tokens: Histogram
 
 
+class _WithAdapters(dict[str, ModelMetrics]):
+    """Metrics by models' names, where an adapter's name finds its model's."""
+
+    def __init__(self, models: Mapping[str, ModelMetrics], names: AdapterNames) -> None:
+        super().__init__(models)
+        self._names = names
+
+    def __missing__(self, name: str) -> ModelMetrics:
+        return self[self._names.base_of(name)]
+
+
 class Metrics:
     """All metrics of one server, in a registry of their own.
 
-    ``engines`` are by each name that a client may use; an engine's first name is its label. ``models`` are by all names.
+    ``engines`` are by each name that a client may use; an engine's first name is its label. ``models`` are by all names; adapters count as
+    their models.
     """
 
     def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
@@ -151,7 +163,10 @@ class Metrics:
         Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self._registry).labels(version).set(1)
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
         models = self._bind(labels.values())
-        self.models: Mapping[str, ModelMetrics] = {name: models[labels[id(engine)]] for name, engine in engines.items()}
+        by_name = {name: models[labels[id(engine)]] for name, engine in engines.items()}
+        self.models: Mapping[str, ModelMetrics] = (
+            _WithAdapters(by_name, engines) if isinstance(engines, AdapterNames) else by_name
+        )
 
     def http_request(self, endpoint: str, method: str, status: int) -> None:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.low_rank import LowRank
 from pennyweight.kernels.ops import Ops
 from pennyweight.kernels.step import Step
 
@@ -99,11 +100,17 @@ class TinyDecoder:
         def forward(ops: Ops) -> Tensor:
             x = ops.embedding(table)
             for layer in range(self.layers):
-                qkv = ops.linear(ops.rms_norm(x, vector[f"{layer}.input_norm"], 1e-5), linear[f"{layer}.qkv"])
+                first = 7 * layer
+                a = ops.rms_norm(x, vector[f"{layer}.input_norm"], 1e-5)
+                qkv = ops.add_low_rank(ops.linear(a, linear[f"{layer}.qkv"]), a, range(first, first + 3))
                 norms = (vector[f"{layer}.q_norm"], vector[f"{layer}.k_norm"]) if self.qk_norm else (None, None)
-                x = ops.linear_add(x, ops.attention(qkv, layer, *norms), linear[f"{layer}.o"])
+                heads = ops.attention(qkv, layer, *norms)
+                x = ops.add_low_rank(ops.linear_add(x, heads, linear[f"{layer}.o"]), heads, range(first + 3, first + 4))
                 a = ops.rms_norm(x, vector[f"{layer}.post_norm"], 1e-5)
-                x = ops.linear_add(x, ops.silu_mul(ops.linear(a, linear[f"{layer}.gate_up"])), linear[f"{layer}.down"])
+                gate_up = ops.add_low_rank(ops.linear(a, linear[f"{layer}.gate_up"]), a, range(first + 4, first + 6))
+                inner = ops.silu_mul(gate_up)
+                x = ops.linear_add(x, inner, linear[f"{layer}.down"])
+                x = ops.add_low_rank(x, inner, range(first + 6, first + 7))
             x = ops.rms_norm(ops.logit_rows(x), vector["final_norm"], 1e-5)
             return ops.linear(x, linear["head"])
 
@@ -111,12 +118,36 @@ class TinyDecoder:
         backend.capture(forward)
         return backend
 
+    def adapter(self, seed: int, rank: int, *, leave_out: Sequence[int] = ()) -> list[LowRank | None]:
+        """A random adapter; ``leave_out`` are the projections of each layer (of q, k, v, o, gate, up, down) that it leaves alone."""
+        generator = torch.Generator().manual_seed(seed)
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        hidden, inner = self.hidden, self.intermediate
+        sizes = [(hidden, queries, 0), (hidden, keys, queries), (hidden, keys, queries + keys), (queries, hidden, 0)]
+        sizes += [(hidden, inner, 0), (hidden, inner, inner), (inner, hidden, 0)]
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator) * shape[-1] ** -0.5
+
+        return [
+            None if place in leave_out else LowRank(normal(rank, width), normal(channels, rank), first)
+            for _ in range(self.layers)
+            for place, (width, channels, first) in enumerate(sizes)
+        ]
+
 
 def make_step(
-    work: Sequence[tuple[Sequence[int], int, Sequence[int]]], block_size: int, *, every_row: bool = True
+    work: Sequence[tuple[Sequence[int], int, Sequence[int]]],
+    block_size: int,
+    *,
+    every_row: bool = True,
+    slots: Sequence[int] | None = None,
 ) -> Step:
-    """A step of (all token ids so far, how many of them are computed already, block table) for each sequence."""
-    ids, positions, slots, starts, lens, rows = [], [], [], [0], [], []
+    """A step of (all token ids so far, how many of them are computed already, block table) for each sequence.
+
+    ``slots`` are the sequences' adapters.
+    """
+    ids, positions, places, starts, lens, rows = [], [], [], [0], [], []
     width = max(len(table) for _, _, table in work)
     tables = torch.zeros(len(work), width, dtype=torch.int32)
     for index, (tokens, computed, table) in enumerate(work):
@@ -124,7 +155,7 @@ def make_step(
             rows += [len(ids)] if every_row or place == len(tokens) - 1 else []
             ids.append(tokens[place])
             positions.append(place)
-            slots.append(table[place // block_size] * block_size + place % block_size)
+            places.append(table[place // block_size] * block_size + place % block_size)
         starts.append(len(ids))
         lens.append(len(tokens))
         tables[index, : len(table)] = torch.tensor(table)
@@ -135,10 +166,15 @@ def make_step(
     return Step(
         token_ids=int32(ids),
         positions=int32(positions),
-        slots=int32(slots),
+        slots=int32(places),
         query_start=int32(starts),
         context_lens=int32(lens),
         block_tables=tables,
         logit_rows=int32(rows),
         max_context=max(lens),
+        adapters=None
+        if slots is None
+        else int32(
+            [slot for slot, start, end in zip(slots, starts, starts[1:], strict=False) for _ in range(end - start)]
+        ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.engine import NativeEngineCore
 from pennyweight.server.engines.native.model_runner import ModelRunner
 from pennyweight.server.errors import InvalidRequest
-from pennyweight.server.types import Constraint
+from pennyweight.server.types import Adapter, Constraint
 
 # No multiple of anything that a kernel's tiles are wide.
 VOCAB_SIZE = 251
@@ -99,10 +100,17 @@ class Answer:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
+    error: str | None = None
 
 
 def submit(
-    core: NativeEngineCore, name: str, prompt: Iterable[int], max_tokens: int, seed: int = 0, **choice: Any
+    core: NativeEngineCore,
+    name: str,
+    prompt: Iterable[int],
+    max_tokens: int,
+    seed: int = 0,
+    adapter: Adapter | None = None,
+    **choice: Any,
 ) -> None:
     core.submit(
         Submit(
@@ -113,6 +121,7 @@ def submit(
             max_tokens=max_tokens,
             priority=0,
             arrival=0.0,
+            adapter=adapter,
         )
     )
 
@@ -124,6 +133,7 @@ def step(core: NativeEngineCore, answers: dict[str, Answer]) -> None:
         answer.token_ids += progress.token_ids
         answer.logprobs += progress.logprobs
         answer.prompt_logprobs += progress.prompt_logprobs
+        answer.error = answer.error or progress.error
     core.check_integrity()
 
 
@@ -131,6 +141,9 @@ def run(core: NativeEngineCore, answers: dict[str, Answer] | None = None) -> dic
     """Steps until nothing is left to do."""
     found = {} if answers is None else answers
     for _ in range(2000):
+        while core.is_preparing:
+            time.sleep(0.001)
+            step(core, found)
         if not core.has_work:
             return found
         step(core, found)

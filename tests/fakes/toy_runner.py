@@ -6,9 +6,12 @@ import zlib
 
 import numpy as np
 
+from pennyweight.kernels.low_rank import LowRank
 from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.batch import Batch, PositionLogprobs, StepResult
 from pennyweight.server.engines.native.sequence import Sequence
+from pennyweight.server.errors import ModelError
+from pennyweight.server.types import Adapter
 
 VOCAB_SIZE = 997
 NO_LOGPROBS = PositionLogprobs(0.0, np.empty(0, np.int32), np.empty(0, np.float32))
@@ -58,6 +61,12 @@ class ToyRunner:
             if item.samples:
                 chosen.append(next_token(self.memory[sequence.block_table].reshape(-1)[:end]))
         return StepResult(np.array(chosen, dtype=np.int32), [None] * len(chosen), prompt_logprobs)
+
+    def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
+        raise ModelError("a hash has no adapters")
+
+    def place_adapter(self, slot: int, adapter: list[LowRank | None]) -> None:
+        raise AssertionError("there is none to be placed")
 
     def release(self, sequence: Sequence) -> None:
         self.rows.discard((sequence.request_id, sequence.index))

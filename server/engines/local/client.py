@@ -34,6 +34,7 @@ from pennyweight.server.errors import (
     ShuttingDown,
 )
 from pennyweight.server.types import (
+    Adapter,
     Embeddings,
     EmbedRequest,
     Event,
@@ -163,9 +164,8 @@ class LocalEngine:
         if submission.constraint is not None and self._guard is not None:
             await self._guard.check(submission.constraint)
         self._ready()  # it may have gone down meanwhile
-        answer = Answer(
-            request, token_ids, text.tokenizer, fingerprint=capabilities.fingerprint, prompt_text=prompt_text
-        )
+        fingerprint = _fingerprint(capabilities, request.adapter)
+        answer = Answer(request, token_ids, text.tokenizer, fingerprint=fingerprint, prompt_text=prompt_text)
         self._answers[request.id] = answer
         try:
             self._supervisor.send(frame(submission))
@@ -357,6 +357,12 @@ class LocalEngine:
         for vectors in self._vectors.values():
             if not vectors.done():
                 vectors.set_exception(error)
+
+
+def _fingerprint(capabilities: Capabilities, adapter: Adapter | None) -> str:
+    if adapter is None:
+        return capabilities.fingerprint
+    return f"fp_{hashlib.sha256(f'{capabilities.fingerprint} {adapter.digest}'.encode()).hexdigest()[:16]}"
 
 
 def _deliver(ready: list[tuple[Answer, list[Event | PennyweightError]]]) -> None:

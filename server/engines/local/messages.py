@@ -9,7 +9,7 @@ import struct
 
 import msgspec
 
-from pennyweight.server.types import Constraint, FinishReason
+from pennyweight.server.types import Adapter, Constraint, FinishReason
 
 from .token_choice import TokenChoice
 
@@ -31,6 +31,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     arrival: float
     constraint: Constraint | None = None
     is_seeded: bool = False
+    adapter: Adapter | None = None
 
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):

@@ -45,6 +45,7 @@ def make_submission(
         arrival=request.arrival,
         constraint=sampling.constraint,
         is_seeded=sampling.seed is not None,
+        adapter=request.adapter,
     )
 
 

@@ -13,7 +13,7 @@ class BlockManager:
     """Hands out KV blocks of ``block_size`` tokens and finds the ones that hold a prompt's prefix already.
 
     A block's key is a 128-bit BLAKE2b hash over its tokens and the key of the block before it, so equal keys mean equal
-    prefixes. A block whose last owner has gone keeps its contents and its key until it is handed out again, least
+    prefixes; the first one's starts from the sequence's salt. A block whose last owner has gone keeps its contents and its key until it is handed out again, least
     recently used first. Blocks of a sequence are freed last block first: the front of a prefix outlives its end.
 
     Owned by the step loop; not thread-safe. Callers keep ``Sequence.block_table`` untouched.
@@ -132,7 +132,7 @@ class BlockManager:
         hashes = sequence.block_hashes
         while len(hashes) <= index:
             start = len(hashes) * self.block_size
-            digest = hashlib.blake2b(hashes[-1] if hashes else b"", digest_size=16)
+            digest = hashlib.blake2b(hashes[-1] if hashes else sequence.salt, digest_size=16)
             digest.update(sequence.tokens[start : start + self.block_size].tobytes())
             hashes.append(digest.digest())
         return hashes[index]

@@ -13,14 +13,16 @@ import numpy as np
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.messages import Logprobs, Progress, Stats, Submit
 from pennyweight.server.errors import InvalidRequest
-from pennyweight.server.types import Constraint, FinishReason
+from pennyweight.server.types import Adapter, Constraint, FinishReason
 
+from .adapter_slots import AdapterSlots
 from .batch import Batch, PositionLogprobs, StepResult
 from .block_manager import BlockManager
 from .scheduler import Scheduler
 from .sequence import Sequence, SequenceStatus
 
 if TYPE_CHECKING:
+    from pennyweight.kernels.low_rank import LowRank
     from pennyweight.server.engines.local.grammar import Matcher
 
 
@@ -37,6 +39,10 @@ class Runner(Protocol):
 
     def release(self, sequence: Sequence) -> None: ...
 
+    def load_adapter(self, adapter: Adapter) -> list[LowRank | None]: ...
+
+    def place_adapter(self, slot: int, adapter: list[LowRank | None]) -> None: ...
+
 
 class Compiler(Protocol):
     """What the engine needs of a grammar compiler."""
@@ -47,15 +53,17 @@ class Compiler(Protocol):
 class NativeEngineCore:
     """Continuous batching around a model runner.
 
-    ``submit`` and ``abort`` between steps, ``step`` while ``has_work``. Grammars are compiled beside the step loop; their
-    sequences join the queue when that is done. Not thread-safe.
+    ``submit`` and ``abort`` between steps, ``step`` while ``has_work``. Grammars are compiled and adapters loaded beside the
+    step loop; the sequences that want them join the queue when that is done. Not thread-safe.
     """
 
     def __init__(self, runner: Runner, compiler: Compiler, settings: EngineSettings) -> None:
         self._runner = runner
         self._compiler = compiler
         self._compile_pool = ThreadPoolExecutor(1, thread_name_prefix="grammar")
-        self._compiling: dict[str, tuple[Submit, Future[list[Matcher]]]] = {}
+        self._adapters = AdapterSlots(settings.max_loras, runner.load_adapter, runner.place_adapter)
+        # Requests, in the order in which they came, whose grammars (if any) or adapters are not there yet.
+        self._preparing: dict[str, tuple[Submit, Future[list[Matcher]] | None]] = {}
         self._requests: dict[str, list[Sequence]] = {}
         self._prompt_logprobs: dict[str, list[Logprobs]] = {}
         self.blocks = BlockManager(
@@ -74,24 +82,28 @@ class NativeEngineCore:
         return bool(self._requests)
 
     @property
-    def is_compiling(self) -> bool:
-        """Whether nothing can run until a grammar is compiled."""
-        return bool(self._compiling) and not self.scheduler.running and not self.scheduler.waiting
+    def is_preparing(self) -> bool:
+        """Whether nothing can run until a grammar is compiled or an adapter loaded."""
+        return bool(self._preparing) and not self.scheduler.running and not self.scheduler.waiting
 
     def submit(self, message: Submit) -> None:
         """Take a request up."""
-        if message.constraint is None:
-            self._enqueue(message, [None] * len(message.seeds))
-            return
         constraint = message.constraint
+        if constraint is None and message.adapter is None:
+            self._enqueue(message, [None] * len(message.seeds), -1)
+            return
         self._requests[message.request_id] = []
-        future = self._compile_pool.submit(lambda: [self._compiler.compile(constraint) for _ in message.seeds])
-        self._compiling[message.request_id] = message, future
+        future = None
+        if constraint is not None:
+            future = self._compile_pool.submit(lambda: [self._compiler.compile(constraint) for _ in message.seeds])
+        self._preparing[message.request_id] = message, future
 
     def abort(self, request_id: str, index: int | None = None) -> None:
         """Drop a request, or one choice of it, and free its blocks at once. Unknown ids are ignored: it may have ended."""
-        if index is None and (compiling := self._compiling.pop(request_id, None)):
-            compiling[1].cancel()
+        if index is None and (preparing := self._preparing.pop(request_id, None)):
+            self._adapters.drop(request_id)
+            if preparing[1] is not None:
+                preparing[1].cancel()
         sequences = self._requests.get(request_id, [])
         for sequence in [one for one in sequences if index is None or one.index == index]:
             self._retire(sequence)
@@ -100,7 +112,7 @@ class NativeEngineCore:
 
     def step(self) -> list[Progress]:
         """Compute one batch, and say what it brought."""
-        progress = self._collect_compiled()
+        progress = self._collect_prepared()
         batch = self.scheduler.schedule()
         if not batch.items:
             return progress
@@ -123,7 +135,7 @@ class NativeEngineCore:
         """The state now."""
         return Stats(
             running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting) + len(self._compiling),
+            waiting=len(self.scheduler.waiting) + len(self._preparing),
             kv_cache_usage=self.blocks.usage,
             prefix_queries=self.scheduler.prefix_queries,
             prefix_hits=self.scheduler.prefix_hits,
@@ -138,10 +150,11 @@ class NativeEngineCore:
         assert len(self.scheduler.running) <= self.scheduler.max_num_seqs
 
     def close(self) -> None:
-        """Stop compiling grammars."""
+        """Stop compiling grammars and loading adapters."""
+        self._adapters.close()
         self._compile_pool.shutdown(wait=False, cancel_futures=True)
 
-    def _enqueue(self, message: Submit, matchers: Iterable[Matcher | None]) -> None:
+    def _enqueue(self, message: Submit, matchers: Iterable[Matcher | None], adapter_slot: int) -> None:
         prompt = np.frombuffer(message.prompt, dtype="<i4")
         capacity = min(len(prompt) + message.max_tokens, self._runner.max_model_len)
         sequences: list[Sequence] = []
@@ -160,21 +173,27 @@ class NativeEngineCore:
                     arrival=message.arrival,
                     matcher=matcher,
                     leader=sequences[0] if sequences else None,
+                    adapter_slot=adapter_slot,
+                    salt=bytes.fromhex(message.adapter.digest) if message.adapter is not None else b"",
                 )
             )
         self._requests[message.request_id] = sequences
         for sequence in sequences:
             self.scheduler.add(sequence)
 
-    def _collect_compiled(self) -> list[Progress]:
+    def _collect_prepared(self) -> list[Progress]:
         refused: list[Progress] = []
-        done = [request_id for request_id, (_, future) in self._compiling.items() if future.done()]
-        for request_id in done:
-            message, future = self._compiling.pop(request_id)
+        for request_id, (message, compiling) in list(self._preparing.items()):
+            adapter = message.adapter
             try:
-                self._enqueue(message, future.result())
+                slot = -1 if adapter is None else self._adapters.take(request_id, adapter)
+                if slot is None or (compiling is not None and not compiling.done()):
+                    continue
+                matchers = [None] * len(message.seeds) if compiling is None else compiling.result()
+                del self._preparing[request_id]
+                self._enqueue(message, matchers, slot)
             except InvalidRequest as error:
-                del self._requests[request_id]
+                self.abort(request_id)
                 refused += [
                     Progress(request_id, index, [], error=error.message, param=error.param)
                     for index in range(len(message.seeds))
@@ -241,6 +260,7 @@ class NativeEngineCore:
         remaining.remove(sequence)
         if not remaining:
             del self._requests[sequence.request_id]
+            self._adapters.drop(sequence.request_id)
 
 
 def _logprobs(token_id: int, found: PositionLogprobs) -> Logprobs:

@@ -6,10 +6,26 @@ their Hugging Face names. No class holds a tensor of its own: weights are what t
 
 from __future__ import annotations
 
-from pennyweight.kernels.ops import Activation, Hidden, Ops, Projection
+from pennyweight.kernels.ops import Activation, Hidden, Ops, PreparedLinear, Projection
 
 from .checkpoint import Checkpoint
 from .model_config import ModelConfig
+from .projections import DOWN, GATE_UP, OUTPUT, QKV, places
+
+
+class Product:
+    """A matrix product, and what adapters add to the projections that it is made of."""
+
+    def __init__(self, weight: PreparedLinear, projections: range) -> None:
+        self._weight = weight
+        self._projections = projections
+
+    def __call__(self, a: Activation, ops: Ops) -> Projection:
+        return ops.add_low_rank(ops.linear(a, self._weight), a, self._projections)
+
+    def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
+        """residual + product, in place."""
+        return ops.add_low_rank(ops.linear_add(residual, a, self._weight), a, self._projections)
 
 
 class Attention:
@@ -34,14 +50,16 @@ class Attention:
         prefix = f"model.layers.{layer}.self_attn"
         parts = (("q_proj", queries), ("k_proj", keys), ("v_proj", keys))
         self._layer = layer
-        self._qkv = ops.prepare_linear(
+        qkv = ops.prepare_linear(
             [checkpoint.take(f"{prefix}.{name}.weight", rows, hidden) for name, rows in parts],
             [checkpoint.take(f"{prefix}.{name}.bias", rows) for name, rows in parts] if qkv_bias else (),
         )
-        self._output = ops.prepare_linear(
+        output = ops.prepare_linear(
             [checkpoint.take(f"{prefix}.o_proj.weight", hidden, queries)],
             [checkpoint.take(f"{prefix}.o_proj.bias", hidden)] if output_bias else (),
         )
+        self._qkv = Product(qkv, places(layer, QKV))
+        self._output = Product(output, places(layer, OUTPUT))
         self._q_norm = self._k_norm = None
         if qk_norm:
             self._q_norm = ops.prepare_vector(checkpoint.take(f"{prefix}.q_norm.weight", head_dim))
@@ -49,8 +67,8 @@ class Attention:
 
     def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
         """residual + attention(a), in place."""
-        heads = ops.attention(ops.linear(a, self._qkv), self._layer, self._q_norm, self._k_norm)
-        return ops.linear_add(residual, heads, self._output)
+        heads = ops.attention(self._qkv(a, ops), self._layer, self._q_norm, self._k_norm)
+        return self._output.add_to(residual, heads, ops)
 
 
 class GatedMLP:
@@ -60,18 +78,20 @@ class GatedMLP:
         hidden, inner = config.hidden_size, config.intermediate_size
         prefix = f"model.layers.{layer}.mlp"
         names = ("gate_proj", "up_proj")
-        self._gate_up = ops.prepare_linear(
+        gate_up = ops.prepare_linear(
             [checkpoint.take(f"{prefix}.{name}.weight", inner, hidden) for name in names],
             [checkpoint.take(f"{prefix}.{name}.bias", inner) for name in names] if bias else (),
         )
-        self._down = ops.prepare_linear(
+        down = ops.prepare_linear(
             [checkpoint.take(f"{prefix}.down_proj.weight", hidden, inner)],
             [checkpoint.take(f"{prefix}.down_proj.bias", hidden)] if bias else (),
         )
+        self._gate_up = Product(gate_up, places(layer, GATE_UP))
+        self._down = Product(down, places(layer, DOWN))
 
     def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
         """residual + mlp(a), in place."""
-        return ops.linear_add(residual, ops.silu_mul(ops.linear(a, self._gate_up)), self._down)
+        return self._down.add_to(residual, ops.silu_mul(self._gate_up(a, ops)), ops)
 
 
 class DecoderLayer:

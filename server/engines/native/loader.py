@@ -68,6 +68,11 @@ def open_weights(path: Path) -> Weights:
     raise ModelError(f"{path} has no weights in a format that can be loaded{_what_instead(path)}")
 
 
+def open_safetensors(file: Path) -> Weights:
+    """The tensors of one safetensors file. Raises ModelError where it is damaged."""
+    return _SafetensorsWeights([_SafetensorsFile(file)])
+
+
 def _open_shards(index: Path) -> Weights:
     try:
         places: dict[str, str] = json.loads(index.read_bytes())["weight_map"]

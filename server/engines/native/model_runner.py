@@ -13,10 +13,13 @@ import torch
 from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.dispatch import select_backend
 from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.low_rank import LowRank
 from pennyweight.kernels.ops import Precision
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.errors import ModelError
+from pennyweight.server.types import Adapter
 
+from .adapter_loader import load_adapter
 from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
 from .capacity import plan_capacity, step_tokens
 from .checkpoint import Checkpoint
@@ -24,6 +27,7 @@ from .families.registry import FAMILIES
 from .loader import open_weights
 from .machine import available_memory
 from .model_config import ModelConfig, load_model_config, rope_tables
+from .projections import model_projections
 from .sampler import Sampler, prompt_logprobs
 from .sequence import Sequence
 from .step_builder import StepBuilder, num_prompt_rows
@@ -67,6 +71,8 @@ class ModelRunner:
             raise ModelError(f"the kernels for {self.device} can't run this model: {error}") from error
         self._backend.capture(model.forward)
         self._free_rows = list(reversed(range(settings.max_num_seqs)))
+        self._projections = list(model_projections(config))
+        self._max_lora_rank = settings.max_lora_rank
         self._builder = StepBuilder(geometry, self.device)
         self._sampler = Sampler(settings.max_num_seqs, config.vocab_size, self.device)
 
@@ -118,6 +124,17 @@ class ModelRunner:
         if sequence.row >= 0:
             self._free_rows.append(sequence.row)
             sequence.row = -1
+
+    def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
+        """Read an adapter, in any thread. Raises ModelError for one that doesn't fit the model."""
+        return load_adapter(adapter, self._projections, max_rank=self._max_lora_rank)
+
+    def place_adapter(self, slot: int, adapter: list[LowRank | None]) -> None:
+        """Make it the adapter of a slot, which sequences name. Raises ModelError where the device has no room for it."""
+        try:
+            self._backend.place_adapter(slot, adapter)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(f"the memory of {self.device} has no room for it") from error
 
     def _enter(self, sequence: Sequence) -> None:
         sequence.row = self._free_rows.pop()

@@ -30,7 +30,8 @@ class Sequence:
     ``queue_seconds`` is how long it waited for its first step, None until then.
     ``block_hashes`` are the prefix cache's keys of its full blocks, as far as they were needed.
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
-    the same request: the others wait for its prompt, which they then find in the prefix cache.
+    the same request: the others wait for its prompt, which they then find in the prefix cache. ``adapter_slot`` is where the
+    runner has its adapter, -1 for none; ``salt`` goes into its blocks' keys, so that only who has the same one shares them.
     """
 
     request_id: str
@@ -51,6 +52,8 @@ class Sequence:
     block_hashes: list[bytes] = field(default_factory=list)
     row: int = -1
     leader: Sequence | None = None
+    adapter_slot: int = -1
+    salt: bytes = b""
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt

@@ -57,7 +57,7 @@ class StepBuilder:
         self._block_size = geometry.block_size
         self._tables = np.zeros((geometry.max_seqs, geometry.max_blocks_per_seq), dtype=np.int32)
         self._table_lengths = [0] * geometry.max_seqs
-        sizes = [geometry.max_tokens] * 3 + [geometry.max_seqs + 1] * 2 + [geometry.max_logit_rows, self._tables.size]
+        sizes = [geometry.max_tokens] * 4 + [geometry.max_seqs + 1] * 2 + [geometry.max_logit_rows, self._tables.size]
         self._staging = torch.empty(sum(sizes) + ALIGNMENT * len(sizes), dtype=torch.int32)
 
     def enter(self, row: int) -> None:
@@ -93,7 +93,10 @@ class StepBuilder:
         last_rows = query_start[1:][samples] - 1
         logit_rows, sampling_rows, spans = self._logit_rows(items, query_start, last_rows)
         tables = self._tables[rows, : -(-max_context // self._block_size)]
-        tensors = self._tensors((tokens, positions, slots, query_start, ends, tables, logit_rows))
+        adapters = np.repeat(np.array([one.adapter_slot for one in sequences], dtype=np.int32), counts)
+        has_adapters = bool((adapters >= 0).any())
+        arrays = (tokens, positions, slots, query_start, ends, tables, logit_rows)
+        tensors = self._tensors((*arrays, adapters) if has_adapters else arrays)
         return PlannedStep(
             Step(
                 token_ids=tensors[0],
@@ -104,6 +107,7 @@ class StepBuilder:
                 block_tables=tensors[5],
                 logit_rows=tensors[6],
                 max_context=max_context,
+                adapters=tensors[7] if has_adapters else None,
             ),
             [one for one, chosen in zip(sequences, samples.tolist(), strict=True) if chosen],
             sampling_rows,

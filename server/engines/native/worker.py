@@ -78,7 +78,7 @@ def _step_loop(connection: Connection, core: NativeEngineCore) -> None:
     told = time.monotonic()
     while True:
         patience = 0.0 if core.has_work else SIGN_OF_LIFE_SECONDS
-        for message in connection.receive(0.002 if core.is_compiling else patience):
+        for message in connection.receive(0.002 if core.is_preparing else patience):
             if isinstance(message, Submit):
                 core.submit(message)
             elif isinstance(message, Abort):

@@ -36,7 +36,7 @@ NOT_TAKEN = (
 )
 # What the default sampler of 1.2.1 leaves without effect (seed, min_p, penalties), what it does for one end of sequence
 # only (min_tokens), what it knows in another form (a bias for the whole vocabulary; of the prompt's logprobs the most
-# probable tokens, without the one that stands there), and what there is not (a request's priority).
+# probable tokens, without the one that stands there), what there is not (a request's priority), and what its worker doesn't do.
 CAN_NOT = frozenset(
     {
         Feature.SEED,
@@ -48,6 +48,7 @@ CAN_NOT = frozenset(
         Feature.PROMPT_LOGPROBS,
         Feature.PRIORITY,
         Feature.BOUNDED_NUMBERS,
+        Feature.ADAPTERS,
     }
 )
 

@@ -25,6 +25,8 @@ SAME_NAMES = (
     "enable_prefix_caching",
     "enforce_eager",
 )
+# The ranks that vLLM has working memory for.
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # What the server itself decides: the text side is its own, and requests carry priorities.
 OURS: dict[str, Any] = {
     "scheduling_policy": "priority",
@@ -53,7 +55,7 @@ def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
     return Launch(
         engine="vllm",
         module="pennyweight.server.engines.vllm.worker",
-        arguments={"arguments": engine_arguments(settings, path)},
+        arguments={"arguments": engine_arguments(settings, path), "max_lora_rank": settings.max_lora_rank},
         python=_python(settings.python),
         environment=_environment(settings),
         features=GENERATION_FEATURES - CAN_NOT,
@@ -80,6 +82,9 @@ def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
     }
     if settings.kv_cache_memory is not None:
         changed["kv_cache_memory_bytes"] = settings.kv_cache_memory
+    if settings.adapters_dir is not None:
+        rank = next(rank for rank in LORA_RANKS if rank >= settings.max_lora_rank)
+        changed |= {"enable_lora": True, "max_loras": settings.max_loras, "max_lora_rank": rank}
     return {**OURS, **changed, **settings.engine_args, "model": str(path), "tokenizer": str(path)}
 
 

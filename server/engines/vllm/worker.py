@@ -35,8 +35,9 @@ from pennyweight.server.engines.local.async_worker import AsyncWorker
 from pennyweight.server.engines.local.link import Link
 from pennyweight.server.engines.local.messages import Embed, Embedded, Failed, Progress, Ready, Stats, Submit
 from pennyweight.server.engines.local.weights_digest import directory_digest
-from pennyweight.server.errors import ModelError
+from pennyweight.server.errors import InvalidRequest, ModelError
 
+from .adapters import VllmAdapters
 from .outputs import progress_of
 from .sampling import sampling_params
 
@@ -77,17 +78,20 @@ class Recorder(StatLoggerBase):  # type: ignore[misc]
 class VllmRequests:
     """Runs choices of submissions as requests of vLLM's."""
 
-    def __init__(self, engine: AsyncLLM) -> None:
+    def __init__(self, engine: AsyncLLM, adapters: VllmAdapters) -> None:
         self._engine = engine
+        self._adapters = adapters
 
     async def generate(self, submission: Submit, index: int) -> AsyncGenerator[Progress]:
         """The progress of one choice. Ends this process when the engine has died."""
         is_first = True
         try:
+            adapter = submission.adapter
             outputs = self._engine.generate(
                 TokensPrompt(prompt_token_ids=np.frombuffer(submission.prompt, dtype="<i4").tolist()),
                 sampling_params(submission, index),
                 f"{submission.request_id}/{index}",
+                lora_request=None if adapter is None else await self._adapters.lora_request(adapter),
                 priority=submission.priority,
             )
             async with aclosing(outputs):
@@ -96,6 +100,8 @@ class VllmRequests:
                     is_first = False
         except EngineDeadError as error:
             _die(str(error))
+        except InvalidRequest as error:
+            yield Progress(submission.request_id, index, [], error=error.message, param=error.param)
         except EngineGenerateError as error:
             yield Progress(submission.request_id, index, [], error=f"vLLM failed at the request: {error.__cause__}")
         except Exception as error:  # whatever vLLM finds wrong with a request; its types differ between versions
@@ -211,7 +217,7 @@ def _die(reason: str) -> Never:
     os._exit(1)
 
 
-async def _main(link: Link, arguments: Mapping[str, Any]) -> None:
+async def _main(link: Link, arguments: Mapping[str, Any], max_lora_rank: int) -> None:
     recorder = Recorder()
     try:
         engine = _load(arguments, recorder)
@@ -221,7 +227,7 @@ async def _main(link: Link, arguments: Mapping[str, Any]) -> None:
     except Exception as error:  # the engine's process has printed what really happened
         link.send(Failed(f"vLLM's engine did not start: {_reason(error)}", is_permanent=False))
         return
-    requests = VllmRequests(engine)
+    requests = VllmRequests(engine, VllmAdapters(engine, Path(arguments["model"]), max_lora_rank))
     worker = AsyncWorker(link, requests.generate, lambda: recorder.stats, embed=requests.embed)
     recorder.on_step = worker.on_step
     link.send(_ready(engine))
@@ -230,10 +236,11 @@ async def _main(link: Link, arguments: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """``python -m pennyweight.server.engines.vllm.worker FD JSON``, with ``{"arguments": {...}}``."""
+    """``python -m pennyweight.server.engines.vllm.worker FD JSON``, with ``{"arguments": {...}, "max_lora_rank": N}``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the server's to handle
     link = Link(socket.socket(fileno=int(sys.argv[1])))
-    asyncio.run(_main(link, json.loads(sys.argv[2])["arguments"]))
+    given = json.loads(sys.argv[2])
+    asyncio.run(_main(link, given["arguments"], given["max_lora_rank"]))
 
 
 if __name__ == "__main__":
