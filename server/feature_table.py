@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .config import UpstreamSettings
-from .engines.features import GENERATION_FEATURES, Feature
+from .engines.features import ENCODER_FEATURES, GENERATION_FEATURES, Feature
 from .engines.tensorrt_llm import launch as tensorrt_llm
 from .engines.upstream.dialect import features
 from .engines.vllm import launch as vllm
 
+# Models that write text and models that make embeddings together: the native engine and the encoder are both ours, and vLLM has both.
 ENGINES: Mapping[str, frozenset[Feature]] = {
-    "native": GENERATION_FEATURES,
-    "vLLM": GENERATION_FEATURES - vllm.CAN_NOT,
+    "native": GENERATION_FEATURES | ENCODER_FEATURES,
+    "vLLM": (GENERATION_FEATURES - vllm.CAN_NOT) | ENCODER_FEATURES,
     "TensorRT-LLM": GENERATION_FEATURES - tensorrt_llm.CAN_NOT,
     "upstream, vllm dialect": features(UpstreamSettings(base_url="", dialect="vllm")),
     "upstream, openai dialect": features(UpstreamSettings(base_url="", dialect="openai")),
