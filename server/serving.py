@@ -19,7 +19,7 @@ from .admission import Admission
 from .config import HttpSettings
 from .connection import GuardedProtocol
 from .engines.base import Engine, HealthState
-from .errors import ConfigError
+from .errors import ConfigError, ModelLoading
 
 # What a last chunk needs to get out once everything has ended.
 FLUSH_SECONDS = 5
@@ -150,9 +150,14 @@ class Serving:
             self.stop()
             return
         for engine in self._engines:
-            if engine.health().state is HealthState.UNLOADED:
-                continue  # its first request loads it
-            capabilities = engine.capabilities()
+            try:
+                capabilities = engine.capabilities()
+            except ModelLoading:
+                # Its first request loads it; or it could not be loaded, which takes no other down.
+                health = engine.health()
+                if health.state is HealthState.FAILED:
+                    self._logger.error("not loaded", reason=health.detail)
+                continue
             self._logger.info("loaded", model=capabilities.model, engine=capabilities.engine, **capabilities.details)
         self._logger.info("ready", seconds=round(time.monotonic() - started, 3))
         self._on_ready()

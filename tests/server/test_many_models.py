@@ -118,3 +118,25 @@ async def test_two_models_within_a_budget_for_one(qwen: Path, report: Callable[[
             while set((await states(server)).values()) != {"unloaded"}:  # noqa: ASYNC110 (a state of another process)
                 await asyncio.sleep(0.1)
         assert below(server) <= baseline + 16 * MIB
+
+
+@pytest.mark.slow
+async def test_a_model_that_cant_be_loaded_takes_no_other_down(qwen: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(qwen, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    models = {
+        "good": {"local": {"model": MODEL, "kv_cache_memory": 64 * MIB}},
+        "bad": {"local": {"model": str(broken), "kv_cache_memory": 64 * MIB}},
+    }
+    async with server_process(models=models) as server:
+        assert (await ask(server, "good"))[0] == 200
+        status, answer = await ask(server, "bad")
+        assert status == 503
+        assert "The model bad could not be loaded" in answer
+        assert "download it again" in answer
+        assert await states(server) == {"good": "ready", "bad": "failed"}
+        async with server.client.get("/ready") as ready:
+            assert ready.status == 503
+            assert "download it again" in (await ready.json())["models"]["bad"]["detail"]
