@@ -6,7 +6,7 @@ the feature; that such a feature is refused by its name is tested for each.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,11 @@ FEATURES: dict[str, frozenset[Feature]] = {
 
 
 class VllmServe(Vllm):
-    """vLLM's own server, with what it takes to call tools."""
+    """vLLM's own server, with what it takes to call tools, and without compilation, which a space in a path would end."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**super().environment, "TORCHDYNAMO_DISABLE": "1"}
 
     def command(self, port: int) -> Sequence[str]:
         tools = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")

@@ -37,6 +37,7 @@ CHECKS = [
 BODIES: dict[str, dict[str, Any]] = {
     "createChatCompletion": CHAT,
     "createCompletion": {"model": "scripted", "prompt": "Hi"},
+    "createEmbedding": {"model": "scripted", "input": "Hi"},
     "tokenize": {"messages": CHAT["messages"]},
     "detokenize": {"tokens": [72, 105]},
 }

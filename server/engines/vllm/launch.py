@@ -52,12 +52,13 @@ def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
         raise ModelError(
             f"vLLM does not read {path.name}: give it a directory in Hugging Face format, or use the native engine"
         )
+    python = _python(settings.python)
     return Launch(
         engine="vllm",
         module="pennyweight.server.engines.vllm.worker",
         arguments={"arguments": engine_arguments(settings, path), "max_lora_rank": settings.max_lora_rank},
-        python=_python(settings.python),
-        environment=_environment(settings),
+        python=python,
+        environment=_environment(settings, python),
         features=GENERATION_FEATURES - CAN_NOT,
     )
 
@@ -114,7 +115,7 @@ def _python(given: str | None) -> str:
     return sys.executable
 
 
-def _environment(settings: EngineSettings) -> dict[str, str]:
+def _environment(settings: EngineSettings, python: str) -> dict[str, str]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     ours = {
         "VLLM_NO_USAGE_STATS": "1",
@@ -124,5 +125,8 @@ def _environment(settings: EngineSettings) -> dict[str, str]:
         # On a CPU vLLM would leave a core idle by itself.
         "VLLM_CPU_OMP_THREADS_BIND": cpu_list(cores[: settings.threads]),
     }
+    if " " in python:
+        # What PyTorch compiles includes headers from there, by a command line that takes the space for an end.
+        ours["TORCHDYNAMO_DISABLE"] = "1"
     statistics = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
     return {name: value for name, value in ours.items() if name in statistics or name not in os.environ}

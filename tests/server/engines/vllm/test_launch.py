@@ -72,3 +72,14 @@ def test_usage_statistics_are_always_off(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_cores_are_listed_as_ranges() -> None:
     assert cpu_list([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
     assert cpu_list([3]) == "3"
+
+
+def test_nothing_is_compiled_under_a_path_with_a_space(tmp_path: Path) -> None:
+    python = tmp_path / "a place" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    launch = vllm_launch(EngineSettings(kind="vllm", python=str(python)), HERE)
+    assert launch.environment["TORCHDYNAMO_DISABLE"] == "1"
+    assert (
+        "TORCHDYNAMO_DISABLE" not in vllm_launch(EngineSettings(kind="vllm", python=sys.executable), HERE).environment
+    )
