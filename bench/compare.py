@@ -78,6 +78,8 @@ def main(
     """Start each server in turn, load it, and compare."""
     peers: list[Peer] = [Pennyweight(model, one, kv_cache_gib) for one in dtype]
     if vllm_python is not None:
+        # Each server has a working directory of its own. Not resolved: a link in an environment is what makes it one.
+        vllm_python = vllm_python.absolute()
         peers += [
             Vllm(vllm_python, model, weights=one, kv_cache_gib=kv_cache_gib, eager=eager, dtype=one)
             for one in vllm_dtype
