@@ -17,8 +17,9 @@ from .errors import ConfigError
 from .strict_yaml import Document, read_yaml
 
 PREFIX = "PENNYWEIGHT_"
-# Variables that are no settings: read by the model store and by the CPU's kernels.
-OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA")
+# Variables that are no settings: read by the model store, by the CPU's kernels and their build, and by `pennyweight models`.
+ADMIN_URL_VARIABLE = "PENNYWEIGHT_ADMIN_URL"
+OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA", "PENNYWEIGHT_KERNELS", ADMIN_URL_VARIABLE)
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 DEFAULT_SOURCE = "default"
 

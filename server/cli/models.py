@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pennyweight.server.config_file import API_KEY_VARIABLE
+from pennyweight.server.config_file import ADMIN_URL_VARIABLE, API_KEY_VARIABLE
 from pennyweight.server.errors import ConfigError
 
 # A model may take minutes to load.
@@ -26,7 +26,7 @@ models = typer.Typer(
     rich_markup_mode="rich",
 )
 _URL = Annotated[
-    str, typer.Option("--url", envvar="PENNYWEIGHT_ADMIN_URL", help="Where the server's administration listens.")
+    str, typer.Option("--url", envvar=ADMIN_URL_VARIABLE, help="Where the server's administration listens.")
 ]
 _DEFAULT_URL = "http://127.0.0.1:8001"
 

@@ -102,7 +102,10 @@ class ResidentEngine:
     def health(self) -> Health:
         if self.failure is not None and not self.is_loaded:
             return Health(state=HealthState.FAILED, detail=self.failure.message)
-        return self.engine.health()
+        health = self.engine.health()
+        if self.pinned and not self.loaded_at and health.state is HealthState.UNLOADED:
+            return Health(state=HealthState.LOADING, detail="waiting for its turn to be loaded")
+        return health
 
     def stats(self) -> EngineStats:
         return self.engine.stats()
@@ -274,8 +277,10 @@ class Residency:
         while victim.users:
             self._changed.clear()
             await self._changed.wait()
-        await victim.engine.unload()
-        victim.is_loaded = victim.is_leaving = False
+        try:
+            await victim.engine.unload()
+        finally:
+            victim.is_loaded = victim.is_leaving = False
         self._on_unload(victim.name, time.monotonic() - victim.loaded_at)
 
     async def _drop_unwanted(self) -> None:

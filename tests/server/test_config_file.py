@@ -170,3 +170,8 @@ def test_every_format_of_tool_calls_can_be_set(format: str) -> None:
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_every_level_of_the_log_is_known_to_it(level: str) -> None:
     assert level_number(load_settings(None, {"PENNYWEIGHT_LOG__LEVEL": level}, {}).settings.log) > 0
+
+
+def test_variables_of_other_commands_are_no_settings() -> None:
+    environment = {"PENNYWEIGHT_ADMIN_URL": "http://127.0.0.1:8001", "PENNYWEIGHT_KERNELS": "none"}
+    assert load_settings(None, environment, {}).settings == Settings()

@@ -270,3 +270,13 @@ async def test_an_operator_may_load_and_drop_also_a_pinned_model() -> None:
         assert not resident.is_loaded
         async with resident.lease():
             assert resident.is_loaded
+
+
+async def test_a_pinned_model_is_not_ready_before_it_was_loaded() -> None:
+    async with residency(memory_budget=5) as models:
+        resident = models.add("a", Weighty(5), pinned=True)
+        assert resident.health().state is HealthState.LOADING
+        await resident.start()
+        assert resident.health().state is HealthState.READY
+        await resident.unload()
+        assert resident.health().state is HealthState.UNLOADED
