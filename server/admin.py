@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -45,24 +46,19 @@ class _Admin:
         self._logger = logger
 
     async def models(self, request: Request) -> JSONResponse:
-        aliases: dict[str, list[str]] = {}
-        for alias, model in self._registry.aliases.items():
-            aliases.setdefault(model, []).append(alias)
-        return JSONResponse(
-            {"models": [_described(name, one, aliases.get(name, [])) for name, one in self._registry.models.items()]}
-        )
+        return JSONResponse({"models": [self._described(name, one) for name, one in self._registry.models.items()]})
 
     async def load(self, request: Request) -> JSONResponse:
         name, engine = self._managed(request)
         await engine.load()
         self._logger.info("load asked for", model=name)
-        return JSONResponse(_described(name, engine, []))
+        return JSONResponse(self._described(name, engine))
 
     async def unload(self, request: Request) -> JSONResponse:
         name, engine = self._managed(request)
         await engine.unload()
         self._logger.info("unload asked for", model=name)
-        return JSONResponse(_described(name, engine, []))
+        return JSONResponse(self._described(name, engine))
 
     async def promote(self, request: Request) -> JSONResponse:
         alias = request.path_params["alias"]
@@ -83,6 +79,18 @@ class _Admin:
         self._logger.info("rolled back", alias=alias, model=model)
         return JSONResponse({"alias": alias, "model": model})
 
+    def _described(self, name: str, engine: Engine) -> dict[str, Any]:
+        health = engine.health()
+        aliases = [alias for alias, model in self._registry.aliases.items() if model == name]
+        found: dict[str, Any] = {"name": name, "state": health.state.value, "detail": health.detail, "aliases": aliases}
+        with contextlib.suppress(ModelLoading):  # not known before its first load
+            capabilities = engine.capabilities()
+            found |= {"engine": capabilities.engine, "fingerprint": capabilities.fingerprint}
+        if isinstance(engine, ResidentEngine):
+            size = engine.engine.resident_bytes() if engine.is_loaded else 0
+            found |= {"pinned": engine.pinned, "users": engine.users, "waiting": len(engine.waiting), "bytes": size}
+        return found
+
     def _managed(self, request: Request) -> tuple[str, ResidentEngine]:
         name = request.path_params["name"]
         engine = self._registry.get(name)
@@ -93,21 +101,6 @@ class _Admin:
                 f"The model {name} is this server's only one, or another server's: it can't be unloaded.", param="model"
             )
         return name, engine
-
-
-def _described(name: str, engine: Engine, aliases: list[str]) -> dict[str, Any]:
-    health = engine.health()
-    found: dict[str, Any] = {"name": name, "state": health.state.value, "detail": health.detail, "aliases": aliases}
-    try:
-        capabilities = engine.capabilities()
-    except ModelLoading:
-        pass
-    else:
-        found |= {"engine": capabilities.engine, "fingerprint": capabilities.fingerprint}
-    if isinstance(engine, ResidentEngine):
-        size = engine.engine.resident_bytes() if engine.is_loaded else 0
-        found |= {"pinned": engine.pinned, "users": engine.users, "waiting": len(engine.waiting), "bytes": size}
-    return found
 
 
 def _answering(handler: Handler) -> Handler:
