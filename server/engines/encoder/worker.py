@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import json
-import os
-import signal
-import socket
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.connection import Connection
-from pennyweight.server.engines.local.messages import Abort, Embed, Failed, Loading, Outputs, Ready
-from pennyweight.server.errors import ModelError
+from pennyweight.server.engines.local.messages import Abort, Embed, Outputs, Ready
+from pennyweight.server.engines.local.process import SIGN_OF_LIFE_SECONDS, loading_teller, run_process
 
 if TYPE_CHECKING:
     from .engine import EncoderCore
-
-PR_SET_PDEATHSIG = 1
-SIGN_OF_LIFE_SECONDS = 0.5
 
 
 def _load(connection: Connection, path: Path, settings: EngineSettings) -> EncoderCore:
     # Brings torch in: only here, so that a bad message or a missing directory is told before.
     from .engine import EncoderCore
 
-    told = 0.0
-
-    def on_progress(done: int, total: int) -> None:
-        nonlocal told
-        if done == total or time.monotonic() - told > SIGN_OF_LIFE_SECONDS:
-            told = time.monotonic()
-            connection.send(Loading(done, total))
-
-    core = EncoderCore(path, settings, on_progress=on_progress)
+    core = EncoderCore(path, settings, on_progress=loading_teller(connection))
     connection.send(
         Ready(
             max_model_len=core.max_model_len,
@@ -76,27 +56,5 @@ def _step_loop(connection: Connection, core: EncoderCore) -> None:
             connection.send(Outputs([], core.stats()))
 
 
-def main() -> None:
-    """``python -m pennyweight.server.engines.encoder.worker FD JSON``, with ``{"path": ..., "settings": {...}}``."""
-    # Die with the server even when it is killed; Ctrl-C in a terminal is the server's to handle.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(socket.socket(fileno=int(sys.argv[1])))
-    arguments = json.loads(sys.argv[2])
-    settings = msgspec.convert(arguments["settings"], EngineSettings)
-    try:
-        core = _load(connection, Path(arguments["path"]), settings)
-    except ModelError as error:
-        connection.send(Failed(str(error)))
-        return
-    # What was made while loading lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    try:
-        _step_loop(connection, core)
-    except (EOFError, ConnectionError):
-        os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    run_process(_load, _step_loop)

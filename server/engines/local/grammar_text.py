@@ -74,6 +74,12 @@ def choice_lark(choices: list[str]) -> str:
     return f"start: CHOICE\nCHOICE: {texts}\n"
 
 
+def styled_json_schema(constraint: Constraint) -> str:
+    """The schema of a JSON constraint for another engine's llguidance, as text: it is read and JSON written as ours does it."""
+    schema = json.loads(constraint.value) if constraint.kind is ConstraintKind.JSON_SCHEMA else {"type": "object"}
+    return json.dumps({**with_bounded_integers({} if schema is True else schema), "x-guidance": JSON_STYLE})
+
+
 def with_spaced_ranges(lark: str) -> str:
     """A Lark grammar in which a range of repetitions is written ``~0 .. 2``: llguidance before 1.8 takes ``0.`` for a number."""
     return _RANGE.sub(lambda found: found[1] or f"{found[2]} .. {found[3]}", lark)

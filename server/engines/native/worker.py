@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import json
-import os
-import signal
-import socket
-import sys
 import time
 from pathlib import Path
 
-import msgspec
-
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.connection import Connection
-from pennyweight.server.engines.local.messages import Abort, Failed, Loading, Outputs, Ready, Submit
+from pennyweight.server.engines.local.messages import Abort, Outputs, Ready, Submit
+from pennyweight.server.engines.local.process import SIGN_OF_LIFE_SECONDS, loading_teller, run_process
 from pennyweight.server.errors import ModelError
 
 from .engine import NativeEngineCore
-
-PR_SET_PDEATHSIG = 1
-SIGN_OF_LIFE_SECONDS = 0.5
 
 
 def _load(connection: Connection, path: Path, settings: EngineSettings) -> NativeEngineCore:
@@ -35,16 +24,8 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Nativ
 
     from .model_runner import ModelRunner
 
-    told = 0.0
-
-    def on_progress(done: int, total: int) -> None:
-        nonlocal told
-        if done == total or time.monotonic() - told > SIGN_OF_LIFE_SECONDS:
-            told = time.monotonic()
-            connection.send(Loading(done, total))
-
     try:
-        runner = ModelRunner(path, settings, on_progress=on_progress)
+        runner = ModelRunner(path, settings, on_progress=loading_teller(connection))
     except (MemoryError, torch.OutOfMemoryError) as error:
         # Starting again would end the same way.
         raise ModelError(
@@ -90,29 +71,5 @@ def _step_loop(connection: Connection, core: NativeEngineCore) -> None:
             connection.send(Outputs(progress, core.stats()))
 
 
-def main() -> None:
-    """``python -m pennyweight.server.engines.native.worker FD JSON``, with ``{"path": ..., "settings": {...}}``."""
-    # Die with the server even when it is killed; Ctrl-C in a terminal is the server's to handle.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(socket.socket(fileno=int(sys.argv[1])))
-    arguments = json.loads(sys.argv[2])
-    settings = msgspec.convert(arguments["settings"], EngineSettings)
-    try:
-        core = _load(connection, Path(arguments["path"]), settings)
-    except ModelError as error:
-        connection.send(Failed(str(error)))
-        return
-    # What was made while loading lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    try:
-        _step_loop(connection, core)
-    except (EOFError, ConnectionError):
-        core.close()
-        # Nobody is left to answer; a grammar still compiling must not hold the process.
-        os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    run_process(_load, _step_loop)

