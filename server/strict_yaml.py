@@ -19,6 +19,11 @@ class Document:
     value: Any
     lines: Mapping[tuple[str, ...], int]
 
+    def place(self, file: Path, *names: str) -> str:
+        """Where a name stands, for an error: the file, and the line where that is known."""
+        line = self.lines.get(names)
+        return str(file) if line is None else f"{file}, line {line},"
+
 
 def read_yaml(file: Path) -> Document:
     """The one document of a file; None as its value when it says nothing.

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pennyweight.server.config import ModelSettings, UpstreamSettings
-from pennyweight.server.config_file import DEFAULT_SOURCE, MODELS, LoadedSettings
+from pennyweight.server.config_file import LoadedSettings
+from pennyweight.server.config_models import ALIASES, MODELS
+from pennyweight.server.config_rules import DEFAULT_SOURCE
 
 from .flags import with_settings
 
@@ -37,7 +39,7 @@ def explain_config(
     rows = [
         (f"{section}.{name}", value, loaded.sources.get(f"{section}.{name}", DEFAULT_SOURCE))
         for section, settings in msgspec.to_builtins(loaded.settings).items()
-        if section != MODELS
+        if section not in (MODELS, ALIASES)
         for name, value in settings.items()
     ]
     rows += _model_rows(loaded)
@@ -59,14 +61,16 @@ def explain_config(
 
 
 def _model_rows(loaded: LoadedSettings) -> list[tuple[str, object, str]]:
-    """What each of several models has that the section ``engine`` hasn't."""
+    """What each of several models has that the section ``engine`` hasn't, and what aliases mean."""
     base = msgspec.to_builtins(loaded.settings.engine)
-    return [
-        (f"{MODELS}.{name}.{setting}", value, MODELS)
+    models = [
+        (f"{MODELS}.{name}.{setting}", value, loaded.sources[f"{MODELS}.{name}"])
         for name, model in loaded.settings.models.items()
         for setting, value in (_shown(model) | {"pinned": model.pinned}).items()
         if value != base.get(setting, False)
     ]
+    names = [(f"{ALIASES}.{alias}", model) for alias, model in loaded.settings.aliases.items()]
+    return models + [(name, model, loaded.sources[name]) for name, model in names]
 
 
 def _shown(model: ModelSettings) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from pennyweight.server.api.tools.formats import TOOL_FORMATS
 from pennyweight.server.config import Settings
-from pennyweight.server.config_file import SECTIONS, load_settings, parse_size
+from pennyweight.server.config_file import SECTIONS, load_settings
+from pennyweight.server.config_values import parse_size
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.telemetry.logs import level_number
 

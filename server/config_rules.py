@@ -1,0 +1,99 @@
+"""What settings may be, beyond their types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .config import Settings
+from .errors import ConfigError
+
+DEFAULT_SOURCE = "default"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+ENGINES = ("native", "encoder", "vllm", "tensorrt_llm")
+DTYPES = ("auto", "bfloat16", "int8", "float32")
+
+
+def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Raise ConfigError for the first setting that can't be so; ``sources`` says what has set each that is not the default."""
+    for setting, is_right, what in _RULES:
+        section, _, name = setting.partition(".")
+        value = getattr(getattr(settings, section), name)
+        if value is not None and not is_right(value):
+            source = sources.get(setting, DEFAULT_SOURCE)
+            raise ConfigError(f"{setting} (from {source}) is {value!r}; it must be {what}")
+    if any(key != key.strip() or not key for key in settings.http.api_keys):
+        raise ConfigError(
+            f"http.api_keys (from {sources['http.api_keys']}) has a key that is empty or has spaces around it; "
+            "no client can send such a key"
+        )
+    engine = settings.engine
+    if engine.engine_args and engine.kind in ("native", "encoder"):
+        raise ConfigError(
+            f"engine.engine_args (from {sources['engine.engine_args']}) are for the libraries (engine.kind: vllm or tensorrt_llm); "
+            "the settings of our own engines have names of their own"
+        )
+    if engine.adapter_aliases and engine.adapters_dir is None:
+        raise ConfigError(
+            f"engine.adapter_aliases (from {sources['engine.adapter_aliases']}) name adapters, but engine.adapters_dir, where they lie, is not set"
+        )
+    if engine.max_num_batched_tokens is not None and engine.max_num_batched_tokens < engine.max_num_seqs:
+        raise ConfigError(
+            f"engine.max_num_batched_tokens ({engine.max_num_batched_tokens}) must not be below "
+            f"engine.max_num_seqs ({engine.max_num_seqs}): each running sequence takes a token of every step"
+        )
+
+
+def _numbers(section: str, least: float, *names: str) -> list[tuple[str, Callable[[Any], bool], str]]:
+    return [(f"{section}.{name}", lambda value: least <= value < 2**53, f"at least {least:g}") for name in names]
+
+
+def _one_of(setting: str, choices: Iterable[str]) -> tuple[str, Callable[[Any], bool], str]:
+    allowed = tuple(choices)
+    return setting, lambda value: value in allowed, f"one of {', '.join(allowed)}"
+
+
+_RULES: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("http.port", lambda value: 0 <= value <= 65535, "from 0 (any free one) to 65535"),
+    ("admin.port", lambda value: 0 <= value <= 65535, "from 0 (any free one) to 65535"),
+    *_numbers("http", 0, "grace_period"),
+    *_numbers("http", 0.001, "header_timeout", "body_timeout", "write_timeout", "keep_alive"),
+    *_numbers("http", 1, "max_header_bytes", "max_connections"),
+    *_numbers(
+        "limits",
+        1,
+        "max_body_bytes",
+        "max_json_depth",
+        "max_json_values",
+        "max_messages",
+        "max_prompts",
+        "max_embedding_inputs",
+        "max_n",
+    ),
+    *_numbers("limits", 0, "max_stop", "max_stop_length", "max_stop_token_ids", "max_logit_bias", "max_top_logprobs"),
+    *_numbers("limits", 0, "max_tools", "max_schema_bytes", "max_choices", "max_metadata"),
+    *_numbers("limits", 0.001, "constraint_compile_seconds"),
+    *_numbers("limits", 1, "max_waiting"),
+    *_numbers("engine", 1, "max_model_len", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens", "threads"),
+    *_numbers("engine", 1, "max_loras"),
+    ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
+    *_numbers("residency", 1, "memory_budget", "max_queue"),
+    *_numbers("residency", 0, "min_residence", "idle_timeout"),
+    *_numbers("engine", 0.001, "stall_seconds", "start_timeout"),
+    ("engine.block_size", lambda value: value > 0 and value % 16 == 0, "a positive multiple of 16"),
+    (
+        "engine.dtype",
+        lambda value: value in DTYPES,
+        f"one of {', '.join(DTYPES)} (float16 is not done: bfloat16 takes its place)",
+    ),
+    (
+        "engine.device",
+        lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
+        "auto, cpu, cuda or cuda:N",
+    ),
+    _one_of("engine.kind", ENGINES),
+    _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
+    _one_of("log.level", LOG_LEVELS),
+    _one_of("log.format", ("json", "console")),
+]
