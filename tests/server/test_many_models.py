@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
+from fakes.random_models import save_random_model
 from fakes.server_process import MODEL, ServerProcess, server_process
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -28,24 +28,19 @@ MIB = 1 << 20
 def qwen(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Qwen2 of the default model's size with random weights and the default model's tokenizer."""
     path = tmp_path_factory.mktemp("models") / "qwen2-random"
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=49152,
+    save_random_model(
+        path,
+        Qwen2ForCausalLM,
+        Qwen2Config,
+        default_model,
+        seed=0,
         hidden_size=576,
         intermediate_size=1536,
         num_hidden_layers=24,
         num_attention_heads=9,
         num_key_value_heads=3,
         max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
     )
-    Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        if (default_model / name).exists():
-            shutil.copy(default_model / name, path / name)
     return path
 
 

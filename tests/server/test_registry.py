@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from fakes.random_models import save_random_model
 from fakes.scripted_engine import ScriptedEngine
 from fakes.server_process import ServerProcess, server_process
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -72,24 +71,19 @@ def versions(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     found = {}
     for seed, name in enumerate(("v1", "v2")):
         path = tmp_path_factory.mktemp("versions") / name
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=49152,
+        save_random_model(
+            path,
+            LlamaForCausalLM,
+            LlamaConfig,
+            default_model,
+            seed=seed,
             hidden_size=64,
             intermediate_size=96,
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
             max_position_embeddings=512,
-            tie_word_embeddings=True,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=2,
         )
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
-        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-            if (default_model / file).exists():
-                shutil.copy(default_model / file, path / file)
         found[name] = path
     return found
 
