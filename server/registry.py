@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import msgspec
 
 from .engines.base import Engine
 from .errors import ConfigError, InvalidRequest, ModelNotFound
@@ -86,8 +87,8 @@ class Registry(Mapping[str, Engine]):
 
     def _restore(self, file: Path) -> None:
         try:
-            found = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
+            found = msgspec.json.decode(file.read_bytes(), type=dict[str, list[str]])
+        except (OSError, msgspec.DecodeError) as error:
             raise ConfigError(f"the registry's state {file} can't be read: {error}") from error
         for alias, history in found.items():
             served = [model for model in history if model in self._models]
@@ -99,8 +100,8 @@ class Registry(Mapping[str, Engine]):
             return
         self._state_file.parent.mkdir(parents=True, exist_ok=True)
         written = self._state_file.with_name(self._state_file.name + ".new")
-        with written.open("w") as file:
-            json.dump(self._history, file)
+        with written.open("wb") as file:
+            file.write(msgspec.json.encode(self._history))
             file.flush()
             os.fsync(file.fileno())
         written.replace(self._state_file)

@@ -136,22 +136,29 @@ class ModelMetrics:
     request_generation_tokens: Histogram
 
 
-class _WithAdapters(dict[str, ModelMetrics]):
-    """Metrics by models' names, where an adapter's name finds its model's."""
+class _ByName(Mapping[str, ModelMetrics]):
+    """Metrics by each name that a client may use: those of the engine that it means now, of an adapter's name its model's."""
 
-    def __init__(self, models: Mapping[str, ModelMetrics], names: AdapterNames) -> None:
-        super().__init__(models)
-        self._names = names
+    def __init__(self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics]) -> None:
+        self._engines = engines
+        self._by_engine = by_engine
 
-    def __missing__(self, name: str) -> ModelMetrics:
-        return self[self._names.base_of(name)]
+    def __getitem__(self, name: str) -> ModelMetrics:
+        base = self._engines.base_of(name) if isinstance(self._engines, AdapterNames) else name
+        return self._by_engine[id(self._engines[base])]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engines)
+
+    def __len__(self) -> int:
+        return len(self._engines)
 
 
 class Metrics:
     """All metrics of one server, in a registry of their own.
 
-    ``engines`` are by each name that a client may use; an engine's first name is its label. ``models`` are by all names; adapters count as
-    their models.
+    ``engines`` are by each name that a client may use, and may come to mean another of them; an engine's first name is its label.
+    ``models`` are by all names; adapters count as their models.
     """
 
     def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
@@ -163,10 +170,7 @@ class Metrics:
         Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self._registry).labels(version).set(1)
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
         models = self._bind(labels.values())
-        by_name = {name: models[labels[id(engine)]] for name, engine in engines.items()}
-        self.models: Mapping[str, ModelMetrics] = (
-            _WithAdapters(by_name, engines) if isinstance(engines, AdapterNames) else by_name
-        )
+        self.models: Mapping[str, ModelMetrics] = _ByName(engines, {one: models[name] for one, name in labels.items()})
 
     def http_request(self, endpoint: str, method: str, status: int) -> None:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""

@@ -32,6 +32,7 @@ class CallObserver:
     ) -> None:
         self._record = record
         self._metrics = metrics
+        self._bound: ModelMetrics
         self._arrival = arrival
         self._on_started = on_started
         # When each choice last got a token.
@@ -42,14 +43,16 @@ class CallObserver:
 
     def submitted(self, request: Request | EmbedRequest) -> None:
         self._record.model = request.model
+        # Kept to the end: by then the name may mean another model.
+        self._bound = self._metrics[request.model]
 
     def started(self, request: Request, started: Started) -> None:
         self._on_started()
         if started.queue_seconds is not None:
-            self._metrics[request.model].queue_time.observe(started.queue_seconds)
+            self._bound.queue_time.observe(started.queue_seconds)
 
     def delta(self, request: Request, delta: Delta) -> None:
-        metrics = self._metrics[request.model]
+        metrics = self._bound
         tokens = len(delta.token_ids)
         if not tokens and (delta.text or delta.tool_calls):
             # An upstream's tokens can't be counted before it tells their number; most send one at a time.
@@ -75,7 +78,7 @@ class CallObserver:
             self._record.finish_reasons.append(delta.finish_reason.value)
 
     def finished(self, request: Request, finished: Finished) -> None:
-        metrics, usage, record = self._metrics[request.model], finished.usage, self._record
+        metrics, usage, record = self._bound, finished.usage, self._record
         metrics.prompt_tokens.inc(usage.prompt_tokens)
         if (counted := self._counted.pop(request.id, None)) is not None:
             metrics.generation_tokens.inc(max(usage.completion_tokens - counted, 0))
@@ -87,7 +90,7 @@ class CallObserver:
         record.cached_tokens = (record.cached_tokens or 0) + usage.cached_tokens
 
     def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None:
-        metrics, tokens = self._metrics[request.model], embeddings.usage.prompt_tokens
+        metrics, tokens = self._bound, embeddings.usage.prompt_tokens
         metrics.success[FinishReason.STOP].inc(len(request.inputs))
         metrics.prompt_tokens.inc(tokens)
         metrics.request_prompt_tokens.observe(tokens)
@@ -96,9 +99,9 @@ class CallObserver:
 
     def failed(self, request: Request | EmbedRequest, error: BaseException) -> None:
         code = (error.code if isinstance(error, PennyweightError) else None) or INTERNAL_ERROR
-        metrics = self._metrics[request.model]
+        metrics = self._bound
         metrics.failure.labels(metrics.model_name, code).inc()
         self._record.error_code = code
 
     def abandoned(self, request: Request | EmbedRequest) -> None:
-        self._metrics[request.model].success["abort"].inc()
+        self._bound.success["abort"].inc()

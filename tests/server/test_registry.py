@@ -60,9 +60,10 @@ def test_a_promotion_is_kept_for_the_next_start(tmp_path: Path) -> None:
     assert again.roll_back("chat") == "v1"
     alone = Registry({"v3": engines["v1"]}, {"chat": "v3"}, state_file=file)
     assert alone["chat"] is engines["v1"]
-    file.write_text("{")
-    with pytest.raises(ConfigError, match="can't be read"):
-        registry(state_file=file)
+    for nonsense in ("{", "[]", '{"chat": 3}'):
+        file.write_text(nonsense)
+        with pytest.raises(ConfigError, match="can't be read"):
+            registry(state_file=file)
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,7 @@ def _estimated(characters: int) -> int:
 
 
 def estimated_prompt(prompt: Prompt) -> int:
+    """The tokens of a prompt, guessed from the length of its texts; token ids are counted."""
     match prompt:
         case TokensPrompt():
             return len(prompt.token_ids)

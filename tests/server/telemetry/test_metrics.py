@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
+from pennyweight.server.registry import Registry
 from pennyweight.server.telemetry.metrics import Metrics
 from pennyweight.server.types import Event, Prompt, Request
 
@@ -138,3 +139,15 @@ def test_an_engine_with_two_names_is_counted_under_its_first(engine: IdleEngine)
     metrics.models["m"].prompt_tokens.inc(1)
     assert value(metrics, "prompt_tokens_total", model_name="m") == 8
     assert not any(("model_name", "alias") in labels for _, labels in samples(metrics))
+
+
+def test_an_alias_that_is_moved_counts_for_what_it_means_now() -> None:
+    first, second = IdleEngine(), IdleEngine()
+    names = Registry({"v1": first, "v2": second}, {"chat": "v1"})
+    metrics = Metrics(names, version="1.2.3")
+    metrics.models["chat"].prompt_tokens.inc(7)
+    names.promote("chat", "v2")
+    metrics.models["chat"].prompt_tokens.inc(1)
+    assert value(metrics, "prompt_tokens_total", model_name="v1") == 7
+    assert value(metrics, "prompt_tokens_total", model_name="v2") == 1
+    assert not any(("model_name", "chat") in labels for _, labels in samples(metrics))
