@@ -25,13 +25,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 
 
 def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: FilteringBoundLogger) -> Starlette:
-    """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``,
+    """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``, ``.../sleep`` with
+    ``{"level": 1}`` or nothing,
     ``POST /aliases/{alias}`` with ``{"model": ...}``, and ``POST /aliases/{alias}/rollback``. Every change is logged."""
     admin = _Admin(registry, logger)
     return Starlette(
         routes=[
             Route("/models", _answering(admin.models), methods=["GET"]),
             Route("/models/{name:path}/load", _answering(admin.load), methods=["POST"]),
+            Route("/models/{name:path}/sleep", _answering(admin.sleep), methods=["POST"]),
             Route("/models/{name:path}/unload", _answering(admin.unload), methods=["POST"]),
             Route("/aliases/{alias}", _answering(admin.promote), methods=["POST"]),
             Route("/aliases/{alias}/rollback", _answering(admin.roll_back), methods=["POST"]),
@@ -58,6 +60,16 @@ class _Admin:
         name, engine = self._managed(request)
         await engine.unload()
         self._logger.info("unload asked for", model=name)
+        return JSONResponse(self._described(name, engine))
+
+    async def sleep(self, request: Request) -> JSONResponse:
+        name, engine = self._managed(request)
+        try:
+            level = (await request.json())["level"] if await request.body() else 1
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest('The body must be empty or JSON such as {"level": 1}.', param="level") from None
+        await engine.sleep(level)
+        self._logger.info("sleep asked for", model=name, level=level)
         return JSONResponse(self._described(name, engine))
 
     async def promote(self, request: Request) -> JSONResponse:
@@ -87,7 +99,7 @@ class _Admin:
             capabilities = engine.capabilities()
             found |= {"engine": capabilities.engine, "fingerprint": capabilities.fingerprint}
         if isinstance(engine, ResidentEngine):
-            size = engine.engine.resident_bytes() if engine.is_loaded else 0
+            size = engine.engine.resident_bytes() if engine.is_loaded or engine.is_asleep else 0
             found |= {"pinned": engine.pinned, "users": engine.users, "waiting": len(engine.waiting), "bytes": size}
         return found
 
@@ -98,7 +110,8 @@ class _Admin:
             raise ModelNotFound(f"There is no model {name}; there are {', '.join(self._registry)}.", param="model")
         if not isinstance(engine, ResidentEngine):
             raise InvalidRequest(
-                f"The model {name} is this server's only one, or another server's: it can't be unloaded.", param="model"
+                f"The model {name} is this server's only one, or another server's: it can't be managed here.",
+                param="model",
             )
         return name, engine
 

@@ -116,18 +116,23 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded."""
+    """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded.
+
+    One with a ``sleep_level`` is put to sleep where others are unloaded, as far as its engine can: at level 1 its weights are kept
+    in the host's memory, at level 2 its process alone.
+    """
 
     local: EngineSettings | None = None
     upstream: UpstreamSettings | None = None
     pinned: bool = False
+    sleep_level: Literal[1, 2] | None = None
 
 
 class ResidencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How several models share the memory. Without a ``memory_budget`` (bytes) all are loaded at the start and stay.
 
     With one they are loaded on demand. ``max_queue`` requests may wait for a model to be loaded; it then stays for at least
-    ``min_residence`` seconds; after ``idle_timeout`` seconds without a request (None: never) it is unloaded.
+    ``min_residence`` seconds; after ``idle_timeout`` seconds without a request (None: never) it is unloaded, or put to sleep.
     """
 
     memory_budget: int | None = None

@@ -39,11 +39,12 @@ def load_models(file: Path, document: Document, base: EngineSettings) -> dict[st
             raise ConfigError(f"{place} must give {MODELS}.{name} a model")
         if not isinstance(pinned := own.pop("pinned", False), bool):
             raise ConfigError(f"{where}.pinned must be true or false")
-        values = _values(EngineSettings, own, where, ("engine", "pinned"))
+        level = converted(ModelSettings, "sleep_level", own.pop("sleep_level", None), f"{where}.sleep_level")
+        values = _values(EngineSettings, own, where, ("engine", "pinned", "sleep_level"))
         engine = msgspec.structs.replace(base, **({"served_model_name": ()} | values), kind=kind)
         settings = (f"engine.{setting}" for setting in EngineSettings.__struct_fields__)
         check_rules(Settings(engine=engine), dict.fromkeys(settings, f"{MODELS}.{name} in {file}"))
-        found[name] = ModelSettings(local=engine, pinned=pinned)
+        found[name] = ModelSettings(local=engine, pinned=pinned, sleep_level=level)
     return found
 
 

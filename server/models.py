@@ -16,7 +16,7 @@ from .engines.encoder.launch import encoder_launch
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.native.launch import native_launch
-from .engines.residency import Load, Residency
+from .engines.residency import Leave, Load, Residency
 from .engines.tensorrt_llm.launch import tensorrt_llm_launch
 from .engines.upstream.client import UpstreamEngine
 from .engines.vllm.launch import vllm_launch
@@ -45,7 +45,7 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
         residency = Residency(
             settings.residency,
             on_load=functools.partial(_log_load, logger),
-            on_unload=lambda model, stay: logger.info("model dropped", model=model, seconds=round(stay, 3)),
+            on_leave=functools.partial(_log_leave, logger),
         )
     engines: dict[str, StartableEngine] = {}
     for names, one in described_models(settings):
@@ -59,7 +59,8 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
             )
             if residency is not None:
                 pinned = settings.residency.memory_budget is None or settings.models[names[0]].pinned
-                engine = residency.add(names[0], local, pinned=pinned)
+                level = settings.models[names[0]].sleep_level
+                engine = residency.add(names[0], local, pinned=pinned, sleep_level=level)
         for name in names:
             if name in engines:
                 raise ConfigError(f"two models are called {name}: give each names of its own")
@@ -99,3 +100,11 @@ def with_adapters(settings: Settings, engines: Mapping[str, Engine]) -> Mapping[
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:
     logger.info("model loaded", model=load.model, seconds=round(load.seconds, 3), kind=load.kind)
+
+
+def _log_leave(logger: FilteringBoundLogger, leave: Leave) -> None:
+    seconds = round(leave.seconds, 3)
+    if leave.level is None:
+        logger.info("model dropped", model=leave.model, seconds=seconds)
+    else:
+        logger.info("model put to sleep", model=leave.model, seconds=seconds, level=leave.level)

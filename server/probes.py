@@ -6,6 +6,9 @@ from .api.exchange import Answer, json_answer
 from .engines.base import HealthState, Leased
 from .gateway import Gateway
 
+# Where a model takes no requests, but the next one brings it back.
+DORMANT = (HealthState.UNLOADED, HealthState.SLEEPING)
+
 
 def health() -> Answer:
     """GET /health: 200 as long as the process serves at all."""
@@ -19,8 +22,7 @@ def ready(gateway: Gateway) -> Answer:
     if gateway.admission.is_draining:
         status = "draining"
     elif all(
-        one.state is HealthState.READY or (one.state is HealthState.UNLOADED and name in on_demand)
-        for name, one in models.items()
+        one.state is HealthState.READY or (one.state in DORMANT and name in on_demand) for name, one in models.items()
     ):
         status = "ready"
     else:

@@ -65,6 +65,18 @@ def load(model: str, url: _URL = _DEFAULT_URL) -> None:
 
 
 @models.command()
+def sleep(
+    model: str,
+    level: Annotated[
+        int, typer.Option(min=1, max=2, help="1 keeps the weights in the host's memory, 2 the process alone.")
+    ] = 1,
+    url: _URL = _DEFAULT_URL,
+) -> None:
+    """Put a model to sleep once the requests under way have ended: it takes less memory, and wakes faster than it loads."""
+    print(f"{model} is {_call(url, 'POST', f'/models/{_quoted(model)}/sleep', {'level': level})['state']}")
+
+
+@models.command()
 def unload(model: str, url: _URL = _DEFAULT_URL) -> None:
     """Drop a model from memory once the requests under way have ended; the next request loads it again."""
     print(f"{model} is {_call(url, 'POST', f'/models/{_quoted(model)}/unload')['state']}")

@@ -17,9 +17,11 @@ UPSTREAM_CALLS = "upstream"
 
 
 class HealthState(enum.StrEnum):
-    """Where an engine is in its life. Only READY takes requests; one that is UNLOADED is loaded when one comes, if it can be."""
+    """Where an engine is in its life. Only READY takes requests; one that is UNLOADED or SLEEPING is loaded or woken when one
+    comes, if it can be."""
 
     UNLOADED = "unloaded"
+    SLEEPING = "sleeping"
     LOADING = "loading"
     READY = "ready"
     STALLED = "stalled"
@@ -124,10 +126,22 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Manageable(Engine, Protocol):
-    """An engine whose model can be loaded and dropped while the server runs, which costs seconds and frees memory."""
+    """An engine whose model can be loaded and dropped while the server runs, which costs seconds and frees memory.
+
+    Between the two it may sleep: at level 1 its weights are kept in the host's memory and nothing else, at level 2 they are
+    dropped as well and only the process is kept (vLLM's levels).
+    """
 
     async def load(self) -> None:
-        """Return when it takes requests. Raises ModelError; it may be tried again."""
+        """Return when it takes requests, also from sleep. Raises ModelError; it may be tried again."""
+        ...
+
+    async def sleep(self, level: int) -> None:
+        """Keep what the level says; no request may be under way. Raises ModelError, and the model is then unloaded."""
+        ...
+
+    def sleep_levels(self) -> frozenset[int]:
+        """Those that this engine has for this model on this device; none before its first load."""
         ...
 
     async def unload(self) -> None:
@@ -166,5 +180,5 @@ class Leased(Protocol):
 
     def load_seconds(self) -> Mapping[str, tuple[int, float]]:
         """How often the model was loaded and how long that took in all, by kind: ``cold`` into memory that was free,
-        ``swapped`` where another had to make room first."""
+        ``warm`` from sleep, ``swapped`` where another had to make room first."""
         ...

@@ -1,4 +1,5 @@
-"""Many models within one memory budget: loaded when a request comes for them, dropped for others least recently used first."""
+"""Many models within one memory budget: loaded when a request comes for them, dropped or put to sleep for others least
+recently used first."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from pennyweight.server.config import ResidencySettings
-from pennyweight.server.errors import ModelError, ModelUnavailable, Overloaded, ShuttingDown
+from pennyweight.server.errors import InvalidRequest, ModelError, ModelUnavailable, Overloaded, ShuttingDown
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
 from .base import Capabilities, EngineStats, Health, HealthState, Manageable
@@ -24,11 +25,21 @@ RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A model has been loaded: how long it took, and whether others had to be dropped for it (``swapped``)."""
+    """A model has been loaded, and how long it took: into free memory (``cold``), from sleep (``warm``), or after others had to
+    make room (``swapped``)."""
 
     model: str
     seconds: float
     kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """A model takes no more requests: it was dropped, or sleeps at a level. ``seconds`` have passed since it was loaded."""
+
+    model: str
+    seconds: float
+    level: int | None
 
 
 class ResidentEngine:
@@ -37,21 +48,26 @@ class ResidentEngine:
     All methods belong to the event loop's thread.
     """
 
-    def __init__(self, residency: Residency, name: str, engine: Manageable, *, pinned: bool) -> None:
+    def __init__(
+        self, residency: Residency, name: str, engine: Manageable, *, pinned: bool, sleep_level: int | None
+    ) -> None:
         self.name = name
         self.engine = engine
         self.pinned = pinned
+        self.sleep_level = sleep_level
         self.is_loaded = False
+        self.is_asleep = False
         self.is_leaving = False
-        # Set when an operator's wish to have it dropped has been done; None while there is no such wish.
-        self.unwanted: asyncio.Event | None = None
+        # An operator's wish to have it leave, and how far (see Leave.level); None while there is no such wish.
+        self.unwanted: asyncio.Future[None] | None = None
+        self.unwanted_level: int | None = None
         self.users = 0
         self.loaded_at = self.last_used = 0.0
         self.bytes = 0
         self.failure: ModelUnavailable | None = None
         self.retry_at = 0.0
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self.loads: dict[str, tuple[int, float]] = {"cold": (0, 0.0), "swapped": (0, 0.0)}
+        self.loads: dict[str, tuple[int, float]] = dict.fromkeys(("cold", "warm", "swapped"), (0, 0.0))
         self._residency = residency
 
     @asynccontextmanager
@@ -79,7 +95,18 @@ class ResidentEngine:
 
     async def unload(self) -> None:
         """Drop the model now, once the requests under way have ended; further ones load it again."""
-        await self._residency.drop(self)
+        await self._residency.dismiss(self, None)
+
+    async def sleep(self, level: int) -> None:
+        """Put the model to sleep now, once the requests under way have ended; further ones wake it.
+
+        Raises InvalidRequest for a level that the engine doesn't have, ModelUnavailable when it failed at it: it is then dropped.
+        """
+        levels = self.engine.sleep_levels()
+        if level not in levels:
+            has = f"has the levels {', '.join(map(str, sorted(levels)))}" if levels else "can't sleep there: unload it"
+            raise InvalidRequest(f"The model {self.name} {has}, as far as is known since its last load.", param="level")
+        await self._residency.dismiss(self, level)
 
     def load_seconds(self) -> Mapping[str, tuple[int, float]]:
         return self.loads
@@ -119,10 +146,9 @@ class Residency:
     """The budget and who has a place in it. One model is loaded at a time, in the order in which they were asked for.
 
     A model keeps its place for ``min_residence`` seconds at least, and answers until then whatever comes for it; after that, if
-    others wait, it takes no more requests and goes when those under way have ended. What models take is measured, once they
-    are loaded and again whenever room is made: the most that was seen of each counts.
-
-    ``on_unload`` is told a model's name and how long it had been loaded, in seconds.
+    others wait, it takes no more requests and goes when those under way have ended: first to sleep where it has a level for that,
+    later for good. What models take is measured, once they are loaded and again whenever room is made: the most that was
+    seen of each counts, of one that sleeps what it takes then.
     """
 
     def __init__(
@@ -130,20 +156,25 @@ class Residency:
         settings: ResidencySettings,
         *,
         on_load: Callable[[Load], None] = lambda load: None,
-        on_unload: Callable[[str, float], None] = lambda model, stay: None,
+        on_leave: Callable[[Leave], None] = lambda leave: None,
     ) -> None:
         self._settings = settings
         self._on_load = on_load
-        self._on_unload = on_unload
+        self._on_leave = on_leave
         self._models: list[ResidentEngine] = []
         self._wanted: deque[ResidentEngine] = deque()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    def add(self, name: str, engine: Manageable, *, pinned: bool = False) -> ResidentEngine:
-        """One more model. A pinned one is loaded at the start and never dropped."""
-        resident = ResidentEngine(self, name, engine, pinned=pinned)
+    def add(
+        self, name: str, engine: Manageable, *, pinned: bool = False, sleep_level: int | None = None
+    ) -> ResidentEngine:
+        """One more model. A pinned one is loaded at the start and never dropped.
+
+        One with a ``sleep_level`` is put to sleep where others are dropped, if its engine has that level.
+        """
+        resident = ResidentEngine(self, name, engine, pinned=pinned, sleep_level=sleep_level)
         self._models.append(resident)
         return resident
 
@@ -158,7 +189,8 @@ class Residency:
         for resident in self._models:
             self._refuse(resident, ShuttingDown("The server is shutting down."))
             if resident.unwanted is not None:
-                resident.unwanted.set()
+                resident.unwanted.set_exception(ShuttingDown("The server is shutting down."))
+                resident.unwanted = None
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -199,12 +231,18 @@ class Residency:
         resident.last_used = time.monotonic()
         self._changed.set()
 
-    async def drop(self, resident: ResidentEngine) -> None:
-        """Have a model dropped, also a pinned one, in its turn among those that are to be loaded."""
+    async def dismiss(self, resident: ResidentEngine, level: int | None) -> None:
+        """Have a model put to sleep or (None) dropped, also a pinned one, in its turn among those that are to be loaded.
+
+        Raises ModelUnavailable when it failed to fall asleep.
+        """
+        if self._is_closed:
+            raise ShuttingDown("The server is shutting down.")
         if resident.unwanted is None:
-            resident.unwanted = asyncio.Event()
+            resident.unwanted = asyncio.get_running_loop().create_future()
+        resident.unwanted_level = level
         self._changed.set()
-        await resident.unwanted.wait()
+        await asyncio.shield(resident.unwanted)
 
     async def _keep(self) -> None:
         while True:
@@ -216,7 +254,7 @@ class Residency:
             while self._wanted:
                 await self._serve(self._wanted[0])
                 self._wanted.popleft()
-            await self._drop_unwanted()
+            await self._dismiss_unwanted()
 
     async def _serve(self, resident: ResidentEngine) -> None:
         """Bring in a model that is wanted, and let in those who wait for it."""
@@ -237,74 +275,109 @@ class Residency:
                 future.set_result(None)
 
     async def _bring_in(self, resident: ResidentEngine) -> None:
-        began = time.monotonic()
+        began, was_asleep = time.monotonic(), resident.is_asleep
         has_swapped = await self._make_room(resident)
+        resident.is_asleep = False  # a failed waking ends in unloading
         await resident.engine.load()
         resident.is_loaded, resident.failure = True, None
         resident.loaded_at = resident.last_used = time.monotonic()
         resident.bytes = resident.engine.resident_bytes()
-        kind = "swapped" if has_swapped else "cold"
+        kind = "swapped" if has_swapped else "warm" if was_asleep else "cold"
         count, seconds = resident.loads[kind]
         resident.loads[kind] = count + 1, seconds + resident.loaded_at - began
         self._on_load(Load(model=resident.name, seconds=resident.loaded_at - began, kind=kind))
         await self._make_room(resident)  # it may have become larger than expected
         if self._used() > self._budget:
-            await self._drop(resident)
+            await self._step_down(resident, None)
             raise ModelError(f"it takes {self._needed(resident)} bytes, of a budget of {self._budget}")
 
     async def _make_room(self, resident: ResidentEngine) -> bool:
-        """Drop others until the model fits beside them, as far as there are any; returns whether one was dropped."""
-        has_dropped = False
-        while self._used() + (0 if resident.is_loaded else self._needed(resident)) > self._budget:
-            victims = [one for one in self._models if one.is_loaded and not one.pinned and one is not resident]
+        """Have others leave until the model fits beside them, as far as there are any; returns whether one left."""
+        has_room_been_made = False
+        while self._used(beside=resident) + self._needed(resident) > self._budget:
+            victims = [
+                one
+                for one in self._models
+                if (one.is_loaded or one.is_asleep) and not one.pinned and one is not resident
+            ]
             if not victims:
                 break
             # Those that answer nobody first, then the one that was asked last of all the longest ago.
             victim = min(victims, key=lambda one: (one.users > 0, one.last_used, one.name))
-            await self._until_residence_is_over(victim)
-            await self._drop(victim)
-            has_dropped = True
-        return has_dropped
+            if victim.is_loaded:
+                await self._until_residence_is_over(victim)
+            # One that fails to fall asleep has made room all the same.
+            with contextlib.suppress(ModelError):
+                await self._step_down(victim, _level_below(victim))
+            has_room_been_made = True
+        return has_room_been_made
 
     async def _until_residence_is_over(self, victim: ResidentEngine) -> None:
         left = victim.loaded_at + self._settings.min_residence - time.monotonic()
         if left > 0:
             await asyncio.sleep(left)
 
-    async def _drop(self, victim: ResidentEngine) -> None:
-        """Let nobody more in, wait for those inside, and unload."""
+    async def _step_down(self, victim: ResidentEngine, level: int | None) -> None:
+        """Let nobody more in, wait for those inside, and put to sleep or (None) unload.
+
+        Raises ModelError when it failed to fall asleep, and is unloaded.
+        """
         victim.is_leaving = True
         while victim.users:
             self._changed.clear()
             await self._changed.wait()
+        victim.is_asleep = False
         try:
-            await victim.engine.unload()
+            if level is None:
+                await victim.engine.unload()
+            else:
+                await victim.engine.sleep(level)
+                victim.is_asleep = True
         finally:
             victim.is_loaded = victim.is_leaving = False
-        self._on_unload(victim.name, time.monotonic() - victim.loaded_at)
+        self._on_leave(Leave(model=victim.name, seconds=time.monotonic() - victim.loaded_at, level=level))
 
-    async def _drop_unwanted(self) -> None:
-        """Drop what an operator wants dropped, and what has been idle for too long."""
+    async def _dismiss_unwanted(self) -> None:
+        """Have those leave that an operator wants to leave, and those that have been idle for too long."""
         limit, now = self._settings.idle_timeout, time.monotonic()
         for resident in self._models:
             is_idle = not resident.pinned and not resident.users and not resident.waiting
             is_over = limit is not None and is_idle and now - resident.last_used >= limit
-            if resident.is_loaded and (resident.unwanted is not None or is_over):
-                await self._drop(resident)
-            if resident.unwanted is not None:
-                resident.unwanted.set()
+            wish = resident.unwanted
+            level = resident.unwanted_level if wish is not None else _level_below(resident)
+            failure = None
+            if (resident.is_loaded and (wish is not None or is_over)) or (
+                resident.is_asleep and wish is not None and level is None
+            ):
+                try:
+                    await self._step_down(resident, level)
+                except ModelError as error:
+                    failure = ModelUnavailable(
+                        f"The model {resident.name} failed to fall asleep and was dropped: {error}",
+                        retry_after=RETRY_SECONDS,
+                    )
+            if wish is not None:
                 resident.unwanted = None
+                if failure is None:
+                    wish.set_result(None)
+                else:
+                    wish.set_exception(failure)
 
     @property
     def _budget(self) -> int:
         return self._settings.memory_budget or (1 << 62)
 
-    def _used(self) -> int:
-        """Bytes that the loaded models take, each at the most that it was seen to take."""
+    def _used(self, *, beside: ResidentEngine | None = None) -> int:
+        """Bytes that the models take, all but ``beside``: loaded ones at the most that each was seen to take."""
+        used = 0
         for resident in self._models:
             if resident.is_loaded:
                 resident.bytes = max(resident.bytes, resident.engine.resident_bytes())
-        return sum(resident.bytes for resident in self._models if resident.is_loaded)
+            if resident is not beside and resident.is_loaded:
+                used += resident.bytes
+            elif resident is not beside and resident.is_asleep:
+                used += resident.engine.resident_bytes()
+        return used
 
     def _needed(self, resident: ResidentEngine) -> int:
         return resident.bytes or resident.engine.expected_bytes()
@@ -314,3 +387,9 @@ class Residency:
             future = resident.waiting.popleft()
             if not future.done():
                 future.set_exception(error)
+
+
+def _level_below(resident: ResidentEngine) -> int | None:
+    """To which level of sleep a model goes when it must leave; None where it is dropped."""
+    level = resident.sleep_level
+    return level if resident.is_loaded and level in resident.engine.sleep_levels() else None

@@ -22,7 +22,7 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 --                                           pennyweight:http_requests_total              endpoint, method, status
 --                                           pennyweight:engine_state{state}              1 for the state it is in
 --                                           pennyweight:engine_restarts_total            engine, at each scrape
---                                           pennyweight:model_load_seconds{kind}         cold or swapped, on demand
+--                                           pennyweight:model_load_seconds{kind}         cold, warm or swapped
 --                                           pennyweight:build_info{version}              always 1
 ============================================ ============================================ =========================
 

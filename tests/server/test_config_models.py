@@ -16,7 +16,7 @@ FILE = """
 engine: {kv_cache_memory: 1GiB, dtype: int8}
 residency: {memory_budget: 20GiB}
 models:
-  small: {model: one, pinned: true}
+  small: {model: one, pinned: true, sleep_level: 2}
   large: {engine: vllm, model: /weights/two, dtype: auto, served_model_name: [big], engine_args: {seed: 3}}
   hosted:
     engine: upstream
@@ -38,6 +38,7 @@ def test_models_have_what_they_say_and_else_what_the_engine_section_says(tmp_pat
     settings = load(tmp_path, FILE)
     small, large, hosted = settings.models["small"], settings.models["large"], settings.models["hosted"]
     assert small.local is not None
+    assert (small.sleep_level, large.sleep_level) == (2, None)
     assert (small.pinned, small.local.kind, small.local.model, small.local.dtype) == (True, "native", "one", "int8")
     assert small.local.kv_cache_memory == 1 << 30
     assert large.local is not None
@@ -58,6 +59,7 @@ def test_models_have_what_they_say_and_else_what_the_engine_section_says(tmp_pat
         ("models: {a: {dtype: int8}}", r"must give models\.a a model"),
         ("models: {a: {model: b, dtyp: int8}}", r"line 1, models\.a has an unknown setting dtyp; did you mean dtype"),
         ("models: {a: {model: b, dtype: int7}}", r"engine\.dtype \(from models\.a in .*server\.yaml\) is 'int7'"),
+        ("models: {a: {model: b, sleep_level: 3}}", r"models\.a\.sleep_level can't be used"),
         ("models: {a: {model: b, pinned: 3}}", r"models\.a\.pinned must be true or false"),
         ("models: {a: {model: b, max_num_seqs: x}}", r"models\.a\.max_num_seqs can't be used: expected int"),
         ("models: {a: {model: b, kv_cache_memory: much}}", r"models\.a\.kv_cache_memory: 'much' is no size"),

@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,3 +136,30 @@ async def test_a_model_that_cant_be_loaded_takes_no_other_down(qwen: Path, tmp_p
         async with server.client.get("/ready") as ready:
             assert ready.status == 503
             assert "download it again" in (await ready.json())["models"]["bad"]["detail"]
+
+
+@pytest.mark.slow
+async def test_an_operator_puts_a_model_to_sleep_and_the_next_request_wakes_it() -> None:
+    models = {"smol": {"local": {"model": MODEL, "kv_cache_memory": 64 * MIB}}}
+    async with server_process(models=models, admin={"port": 0}) as server:
+        admin = server.lines("listening")[0]["admin"]
+
+        async def operate(*command: str) -> str:
+            ran = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "pennyweight.server.cli", "models", *command, "--url", admin),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            return (await ran.communicate())[0].decode().strip()
+
+        expected = await ask(server, "smol")
+        loaded = below(server)
+        assert await operate("sleep", "smol", "--level", "2") == "smol is sleeping"
+        assert "sleeping" in await operate("list")
+        assert await states(server) == {"smol": "sleeping"}
+        assert await server.is_ready()
+        assert below(server) < loaded
+        assert await ask(server, "smol") == expected
+        assert await server.metric("model_load_seconds_count", kind="warm") == 1
+        assert "There is no model other" in await operate("sleep", "other")
+        assert await operate("unload", "smol") == "smol is unloaded"

@@ -6,13 +6,22 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Protocol
 
 import msgspec
 
 from .link import Link
-from .messages import Embed, Embedded, Outputs, Progress, Stats, Submit, ToEngine
+from .messages import Asleep, Embed, Embedded, Failed, Outputs, Progress, Ready, Sleep, Stats, Submit, ToEngine, Wake
 
 SIGN_OF_LIFE_SECONDS = 0.5
+
+
+class Sleeper(Protocol):
+    """A library's engine that can give up memory while there is nothing to do. Both raise whatever the library raises."""
+
+    async def sleep(self, level: int) -> None: ...
+
+    async def wake(self) -> None: ...
 
 
 class AsyncWorker:
@@ -20,6 +29,7 @@ class AsyncWorker:
 
     ``generate`` is an asynchronous generator of one choice's progress, which closing cancels; what is wrong with a request it
     yields as progress with an error. ``embed`` gives all vectors of a request. ``stats`` tells what the engine is doing.
+    ``ready`` is sent at the start and after each waking; ``sleeper`` is had where it names levels of sleep.
     """
 
     def __init__(
@@ -28,19 +38,25 @@ class AsyncWorker:
         generate: Callable[[Submit, int], AsyncGenerator[Progress]],
         stats: Callable[[], Stats],
         *,
+        ready: Ready,
         embed: Callable[[Embed], Awaitable[Embedded]] | None = None,
+        sleeper: Sleeper | None = None,
     ) -> None:
         self._link = link
         self._generate = generate
         self._embed = embed
         self._stats = stats
+        self._ready = ready
+        self._sleeper = sleeper
+        self._residence: asyncio.Task[None] | None = None
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._progress: list[Progress] = []
         self._told = time.monotonic()
         self._is_flushing = False
 
     def start(self) -> None:
-        """Take submissions from here on; on the running event loop."""
+        """Tell that the engine is ready, and take submissions from here on; on the running event loop."""
+        self._link.send(self._ready)
         self._link.deliver_to(self._take)
 
     def on_step(self) -> None:
@@ -56,6 +72,8 @@ class AsyncWorker:
         elif isinstance(message, Embed):
             task = asyncio.get_running_loop().create_task(self._run_embedding(message))
             self._tasks[message.request_id, 0] = task
+        elif isinstance(message, Sleep | Wake):
+            self._residence = asyncio.get_running_loop().create_task(self._sleep_or_wake(message))
         else:
             for (request_id, index), task in self._tasks.items():
                 if request_id == message.request_id and message.index in (None, index):
@@ -79,6 +97,18 @@ class AsyncWorker:
             del self._tasks[message.request_id, 0]
             if not self._tasks:
                 self._flush_soon()
+
+    async def _sleep_or_wake(self, message: Sleep | Wake) -> None:
+        assert self._sleeper is not None, "only engines that name levels are sent it"
+        try:
+            if isinstance(message, Sleep):
+                await self._sleeper.sleep(message.level)
+                self._link.send(Asleep())
+            else:
+                await self._sleeper.wake()
+                self._link.send(self._ready)
+        except Exception as error:  # whatever the library raises; the server ends this process then
+            self._link.send(Failed(f"{type(error).__name__}: {error}", is_permanent=False))
 
     def _add(self, progress: Progress) -> None:
         self._progress.append(progress)

@@ -50,7 +50,21 @@ from .answer import Answer
 from .constraint_guard import ConstraintGuard
 from .embedding_inputs import encode_inputs
 from .memory import process_tree_bytes
-from .messages import Abort, Embed, Embedded, Failed, Loading, Outputs, Ready, Stats, decode_from_engine, frame
+from .messages import (
+    Abort,
+    Asleep,
+    Embed,
+    Embedded,
+    Failed,
+    Loading,
+    Outputs,
+    Ready,
+    Sleep,
+    Stats,
+    Wake,
+    decode_from_engine,
+    frame,
+)
 from .submission import check_vocabulary, make_submission, prompt_too_long
 from .text_side import TextSide, load_text_side
 from .text_threads import TextThreads
@@ -103,6 +117,10 @@ class LocalEngine:
         self._answers: dict[str, Answer] = {}
         self._vectors: dict[str, asyncio.Future[tuple[bytes, ...]]] = {}
         self._stats = Stats()
+        self._sleep_levels: frozenset[int] = frozenset()
+        self._is_asleep = False
+        # Done when the child has fallen asleep or woken, as it was told to.
+        self._turned: asyncio.Future[None] | None = None
         self._threads = TextThreads()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
@@ -124,8 +142,11 @@ class LocalEngine:
             raise
 
     async def load(self) -> None:
-        """The same for an engine that may be loaded again: after an error it can be tried once more."""
+        """The same for an engine that may be loaded again, or sleeps: after an error it can be tried once more."""
         self._loop = asyncio.get_running_loop()
+        if self._is_asleep:
+            await self._turn(Wake())
+            return
         self._supervisor.start()
         try:
             await self._load_text()
@@ -140,6 +161,15 @@ class LocalEngine:
         """End the process and so free all that it holds; what is known of the model, and its text side, stay here."""
         await self._supervisor.stop()
         self._stats = Stats()
+        self._is_asleep = False
+
+    async def sleep(self, level: int) -> None:
+        """Keep of the model what the level says, and the process. Raises ModelError when the engine could not."""
+        await self._turn(Sleep(level))
+        self._stats = Stats()
+
+    def sleep_levels(self) -> frozenset[int]:
+        return self._sleep_levels
 
     def resident_bytes(self) -> int:
         """Memory of the engine's process and all below it, as the system accounts for it; 0 while it is not loaded."""
@@ -224,6 +254,8 @@ class LocalEngine:
             return Health(state=HealthState.DRAINING, detail="shutting down")
         if self._capabilities is None and self._supervisor.health.state is HealthState.READY:
             return Health(state=HealthState.LOADING, detail="the tokenizer is still being loaded")
+        if self._is_asleep:
+            return Health(state=HealthState.SLEEPING, detail="wakes with the next request")
         return self._supervisor.health
 
     def stats(self) -> EngineStats:
@@ -251,6 +283,30 @@ class LocalEngine:
             self._text = await self._threads.run(lambda: load_text_side(self._path, self._settings))
             to_json = self._text.tokenizer.to_json
             self._guard = ConstraintGuard(to_json, deadline_seconds=self._constraint_seconds)
+
+    async def _turn(self, message: Sleep | Wake) -> None:
+        """Have the child fall asleep or wake up; a child that can't is ended, and the model then unloaded."""
+        self._turned = asyncio.get_running_loop().create_future()
+        self._supervisor.send(frame(message))
+        try:
+            async with asyncio.timeout(self._settings.start_timeout):
+                await self._turned
+        except TimeoutError:
+            await self.unload()
+            raise ModelError(f"the engine took more than {self._settings.start_timeout:g} s") from None
+        except BaseException:
+            await self.unload()
+            raise
+        finally:
+            self._turned = None
+
+    def _has_turned(self, error: Exception | None = None, *, is_asleep: bool) -> None:
+        self._is_asleep = is_asleep
+        if self._turned is not None and not self._turned.done():
+            if error is None:
+                self._turned.set_result(None)
+            else:
+                self._turned.set_exception(error)
 
     def _ready(self) -> tuple[TextSide, Capabilities]:
         health = self.health()
@@ -303,8 +359,12 @@ class LocalEngine:
                 self._on_loading(done, total)
             case Failed(message=message, is_permanent=is_permanent):
                 # What the first start fails with is told to the one who waits for it; later the supervisor tries on.
-                if is_permanent or not self._supervisor.was_ready:
+                if self._turned is not None:
+                    loop.call_soon_threadsafe(lambda: self._has_turned(ModelError(message), is_asleep=False))
+                elif is_permanent or not self._supervisor.was_ready:
                     self._supervisor.mark_failed(message)
+            case Asleep():
+                loop.call_soon_threadsafe(lambda: self._has_turned(is_asleep=True))
             case Ready() as message:
                 loop.call_soon_threadsafe(self._on_ready, message)
 
@@ -345,10 +405,13 @@ class LocalEngine:
             embedding_sizes=message.embedding_sizes,
             details=message.details,
         )
+        self._sleep_levels = message.sleep_levels
         self._supervisor.mark_ready()
+        self._has_turned(is_asleep=False)
 
     def _on_down(self, reason: str) -> None:
         self._stats = Stats()
+        self._has_turned(ModelError(f"the engine {reason}"), is_asleep=False)
         self._fail_all(EngineDead(f"The engine {reason} while it worked on this request.", retry_after=1.0))
 
     def _fail_all(self, error: PennyweightError) -> None:

@@ -49,6 +49,20 @@ class Abort(msgspec.Struct, frozen=True, array_like=True, tag="abort"):
     index: int | None = None
 
 
+class Sleep(msgspec.Struct, frozen=True, array_like=True, tag="sleep"):
+    """Give up what the model takes, down to a level that ``Ready`` has named; no request is under way."""
+
+    level: int
+
+
+class Wake(msgspec.Struct, frozen=True, array_like=True, tag="wake"):
+    """Take requests again, which ``Ready`` tells."""
+
+
+class Asleep(msgspec.Struct, frozen=True, array_like=True, tag="asleep"):
+    """What ``Sleep`` asked for has been done."""
+
+
 class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
     """How far the weights have been loaded, in bytes."""
 
@@ -57,7 +71,10 @@ class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
-    """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text."""
+    """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text.
+
+    ``sleep_levels`` are those that ``Sleep`` may ask for.
+    """
 
     max_model_len: int
     vocab_size: int
@@ -66,10 +83,11 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=T
     fingerprint: dict[str, str]
     details: dict[str, str]
     embedding_sizes: frozenset[int] = frozenset()
+    sleep_levels: frozenset[int] = frozenset()
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """The model can't be loaded. ``is_permanent`` says that starting again would not help."""
+    """The model can't be loaded, or woken. ``is_permanent`` says that starting again would not help."""
 
     message: str
     is_permanent: bool = True
@@ -131,8 +149,8 @@ class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):
     stats: Stats
 
 
-ToEngine = Submit | Embed | Abort
-FromEngine = Loading | Ready | Failed | Outputs | Embedded
+ToEngine = Submit | Embed | Abort | Sleep | Wake
+FromEngine = Loading | Ready | Failed | Outputs | Embedded | Asleep
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

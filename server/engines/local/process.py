@@ -33,7 +33,7 @@ def run_process(
 ) -> None:
     """The main of ``python -m MODULE FD JSON``, with ``{"path": ..., "settings": {...}}``.
 
-    ``load`` makes the engine's core and tells the server that it is ready; the ModelError that it raises is told as well.
+    ``load`` makes what runs and tells the server that it is ready; the ModelError that it raises is told as well.
     ``step_loop`` goes on until the server's end of the connection is closed, of which reading and writing raise.
     """
     # Die with the server even when it is killed; Ctrl-C in a terminal is the server's to handle.
@@ -47,14 +47,27 @@ def run_process(
     except ModelError as error:
         connection.send(Failed(str(error)))
         return
-    # What was made while loading lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+    settle_memory()
     try:
         step_loop(connection, core)
     except (EOFError, ConnectionError):
         # Nobody is left to answer; nothing that still runs, such as a grammar compiling, must hold the process.
         os._exit(0)
+
+
+def settle_memory() -> None:
+    """To be called once loaded: what was made then lives as long as the model, and the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def release_memory() -> None:
+    """Give what nobody refers to any more back to the system, and to the device's other processes."""
+    gc.unfreeze()
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def loading_teller(connection: Connection) -> Callable[[int, int], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -66,6 +66,12 @@ def open_weights(path: Path) -> Weights:
     if (path / INDEX_FILE).exists():
         return _open_shards(path / INDEX_FILE)
     raise ModelError(f"{path} has no weights in a format that can be loaded{_what_instead(path)}")
+
+
+def hold_weights(path: Path) -> Weights:
+    """The same, read into memory once and kept there, closing or not, as long as the object lives."""
+    with open_weights(path) as weights:
+        return _HeldWeights({name: weights.load(name).clone() for name in weights.names()}, weights.hash())
 
 
 def open_safetensors(file: Path) -> Weights:
@@ -158,6 +164,34 @@ class _SafetensorsWeights:
 
     def __exit__(self, *exc_info: object) -> None:
         self._files, self._places = [], {}
+
+
+class _HeldWeights:
+    def __init__(self, tensors: Mapping[str, Tensor], digest: str) -> None:
+        self._tensors = tensors
+        self._digest = digest
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._tensors.values())
+
+    def names(self) -> Iterable[str]:
+        return self._tensors.keys()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def load(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def hash(self) -> str:
+        return self._digest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
 
 
 class _GGUFWeights:

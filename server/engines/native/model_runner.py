@@ -24,7 +24,7 @@ from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
 from .capacity import plan_capacity, step_tokens
 from .checkpoint import Checkpoint
 from .families.registry import FAMILIES
-from .loader import open_weights
+from .loader import Weights, open_weights
 from .machine import available_memory
 from .model_config import ModelConfig, load_model_config, rope_tables
 from .projections import model_projections
@@ -40,10 +40,17 @@ class ModelRunner:
     """One model on one device. Not thread-safe; made and used by the engine's step loop.
 
     ``on_progress(done, total)`` is told of the bytes of weights loaded. Raises ModelError where the model, or what the
-    settings ask of it, can't be had. Sets torch's number of threads for the whole process: it is the engine's own.
+    settings ask of it, can't be had. ``weights`` are taken instead of opening those at ``path``. Sets torch's number of threads for the whole process: it is the engine's own.
     """
 
-    def __init__(self, path: Path, settings: EngineSettings, *, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: EngineSettings,
+        *,
+        on_progress: Callable[[int, int], None],
+        weights: Weights | None = None,
+    ) -> None:
         self._config = config = load_model_config(path)
         self.device = resolve_device(settings.device)
         if self.device.type == "cuda" and self.device.index is not None:
@@ -55,7 +62,7 @@ class ModelRunner:
         threads = settings.threads or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
         self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager)
-        with open_weights(path) as weights:
+        with open_weights(path) if weights is None else weights as weights:
             self._weights_hash = weights.hash()
             checkpoint = Checkpoint(weights, on_progress)
             model = FAMILIES[config.family](config, self._backend.ops, checkpoint)

@@ -4,17 +4,95 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.connection import Connection
-from pennyweight.server.engines.local.messages import Abort, Outputs, Ready, Submit
-from pennyweight.server.engines.local.process import SIGN_OF_LIFE_SECONDS, loading_teller, run_process
+from pennyweight.server.engines.local.messages import Abort, Asleep, Failed, Outputs, Ready, Sleep, Submit, Wake
+from pennyweight.server.engines.local.process import (
+    SIGN_OF_LIFE_SECONDS,
+    loading_teller,
+    release_memory,
+    run_process,
+    settle_memory,
+)
 from pennyweight.server.errors import ModelError
 
 from .engine import NativeEngineCore
 
+if TYPE_CHECKING:
+    from .loader import Weights
 
-def _load(connection: Connection, path: Path, settings: EngineSettings) -> NativeEngineCore:
+# What is kept: 1 the weights in the host's memory, 2 the process alone. Waking makes the rest anew.
+SLEEP_LEVELS = frozenset({1, 2})
+
+
+class NativeProcess:
+    """The core while the model is loaded, and what is kept of the model while it sleeps."""
+
+    def __init__(self, connection: Connection, path: Path, settings: EngineSettings) -> None:
+        self._connection = connection
+        self._path = path
+        self._settings = settings
+        self._core: NativeEngineCore | None = None
+        self._held: Weights | None = None
+        self.wake()
+
+    def run(self) -> None:
+        """Do what the server sends, until its end of the connection is closed."""
+        while True:
+            if self._core is not None:
+                level = self._run_awake(self._core)
+                self.sleep(level)
+            for message in self._connection.receive(SIGN_OF_LIFE_SECONDS):
+                if isinstance(message, Wake):
+                    self._wake_or_tell()
+
+    def _run_awake(self, core: NativeEngineCore) -> int:
+        """Step until the server wants the model to sleep; returns the level."""
+        told = time.monotonic()
+        while True:
+            patience = 0.0 if core.has_work else SIGN_OF_LIFE_SECONDS
+            for message in self._connection.receive(0.002 if core.is_preparing else patience):
+                if isinstance(message, Submit):
+                    core.submit(message)
+                elif isinstance(message, Abort):
+                    core.abort(message.request_id, message.index)
+                elif isinstance(message, Sleep):
+                    return message.level
+            progress = core.step()
+            now = time.monotonic()
+            if progress or now - told > SIGN_OF_LIFE_SECONDS:
+                told = now
+                self._connection.send(Outputs(progress, core.stats()))
+
+    def sleep(self, level: int) -> None:
+        """Give up what the level does not keep. Requests that are under way all the same are forgotten."""
+        if self._core is not None:
+            self._core.close()
+            self._core = None
+        release_memory()
+        if level == 1:
+            from .loader import hold_weights
+
+            self._held = hold_weights(self._path)
+        self._connection.send(Asleep())
+
+    def wake(self) -> None:
+        """Load the model and tell that it is ready. Raises ModelError."""
+        if self._core is None:
+            self._core = _load(self._connection, self._path, self._settings, self._held)
+            self._held = None
+            settle_memory()
+
+    def _wake_or_tell(self) -> None:
+        try:
+            self.wake()
+        except ModelError as error:
+            self._connection.send(Failed(str(error)))
+
+
+def _load(connection: Connection, path: Path, settings: EngineSettings, weights: Weights | None) -> NativeEngineCore:
     # These bring torch in: only here, so that a bad message or a missing directory is told before.
     import torch
 
@@ -25,7 +103,7 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Nativ
     from .model_runner import ModelRunner
 
     try:
-        runner = ModelRunner(path, settings, on_progress=loading_teller(connection))
+        runner = ModelRunner(path, settings, on_progress=loading_teller(connection), weights=weights)
     except (MemoryError, torch.OutOfMemoryError) as error:
         # Starting again would end the same way.
         raise ModelError(
@@ -50,26 +128,11 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Nativ
                 "max_model_len": str(runner.max_model_len),
                 "kv_cache_tokens": str(runner.num_blocks * runner.block_size),
             },
+            sleep_levels=SLEEP_LEVELS,
         )
     )
     return core
 
 
-def _step_loop(connection: Connection, core: NativeEngineCore) -> None:
-    told = time.monotonic()
-    while True:
-        patience = 0.0 if core.has_work else SIGN_OF_LIFE_SECONDS
-        for message in connection.receive(0.002 if core.is_preparing else patience):
-            if isinstance(message, Submit):
-                core.submit(message)
-            elif isinstance(message, Abort):
-                core.abort(message.request_id, message.index)
-        progress = core.step()
-        now = time.monotonic()
-        if progress or now - told > SIGN_OF_LIFE_SECONDS:
-            told = now
-            connection.send(Outputs(progress, core.stats()))
-
-
 if __name__ == "__main__":
-    run_process(_load, _step_loop)
+    run_process(NativeProcess, lambda connection, process: process.run())

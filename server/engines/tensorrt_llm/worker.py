@@ -198,8 +198,7 @@ def _say(what: str) -> None:
 
 async def _serve(link: Link, llm: LLM, ready: Ready) -> None:
     requests, figures = TensorRTRequests(llm), Figures(llm, ready.block_size)
-    worker = AsyncWorker(link, requests.generate, lambda: figures.stats)
-    link.send(ready)
+    worker = AsyncWorker(link, requests.generate, lambda: figures.stats, ready=ready)
     worker.start()
     await asyncio.gather(figures.follow(worker.on_step), requests.until_dead())
 

@@ -81,6 +81,7 @@ class VllmRequests:
     def __init__(self, engine: AsyncLLM, adapters: VllmAdapters) -> None:
         self._engine = engine
         self._adapters = adapters
+        self._sleep_level = 0
 
     async def generate(self, submission: Submit, index: int) -> AsyncGenerator[Progress]:
         """The progress of one choice. Ends this process when the engine has died."""
@@ -134,6 +135,21 @@ class VllmRequests:
             async for output in outputs:
                 found = output.outputs.data.to(torch.float32).cpu().numpy().astype("<f4").tobytes()
         return found
+
+    async def sleep(self, level: int) -> None:
+        """Level 1 moves the weights to the host's memory, 2 drops them; both drop the KV cache and what it had cached."""
+        self._sleep_level = level
+        await self._engine.sleep(level)
+
+    async def wake(self) -> None:
+        """Have the engine as it was before it slept."""
+        if self._sleep_level == 2:
+            # What was dropped is read anew into the memory that comes back with waking (vLLM's documentation of its sleep mode).
+            await self._engine.wake_up(["weights"])
+            await self._engine.collective_rpc("reload_weights")
+            await self._engine.wake_up(["kv_cache"])
+        else:
+            await self._engine.wake_up()
 
     async def until_dead(self) -> Never:
         """Wait for the engine's end, which ends this process: the supervisor starts it again."""
@@ -192,6 +208,8 @@ def _ready(engine: AsyncLLM) -> Ready:
             **versions,
         },
         embedding_sizes=_embedding_sizes(model) if model.runner_type == "pooling" else frozenset(),
+        # vLLM has it for the memory of cards alone, and only where ``enable_sleep_mode`` was asked for.
+        sleep_levels=frozenset({1, 2}) if model.enable_sleep_mode else frozenset(),
     )
 
 
@@ -228,9 +246,12 @@ async def _main(link: Link, arguments: Mapping[str, Any], max_lora_rank: int) ->
         link.send(Failed(f"vLLM's engine did not start: {_reason(error)}", is_permanent=False))
         return
     requests = VllmRequests(engine, VllmAdapters(engine, Path(arguments["model"]), max_lora_rank))
-    worker = AsyncWorker(link, requests.generate, lambda: recorder.stats, embed=requests.embed)
+    ready = _ready(engine)
+    sleeper = requests if ready.sleep_levels else None
+    worker = AsyncWorker(
+        link, requests.generate, lambda: recorder.stats, ready=ready, embed=requests.embed, sleeper=sleeper
+    )
     recorder.on_step = worker.on_step
-    link.send(_ready(engine))
     worker.start()
     await requests.until_dead()
 

@@ -14,15 +14,17 @@ import pytest
 from pennyweight.server.config import ResidencySettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState, Leased, Manageable
 from pennyweight.server.engines.residency import Load, Residency
-from pennyweight.server.errors import ModelError, ModelUnavailable, Overloaded, ShuttingDown
+from pennyweight.server.errors import InvalidRequest, ModelError, ModelUnavailable, Overloaded, ShuttingDown
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
 
 class Weighty:
-    """A Manageable of a given size; ``trouble`` is raised by its next load."""
+    """A Manageable of a given size, and of ``asleep`` while it sleeps; ``trouble`` is raised by its next load or sleep."""
 
-    def __init__(self, size: int, *, expected: int | None = None) -> None:
+    def __init__(self, size: int, *, expected: int | None = None, asleep: int | None = None) -> None:
         self.size = size
+        self.asleep = asleep
+        self.is_asleep = False
         self.expected = size if expected is None else expected
         self.is_loaded = False
         self.loads = 0
@@ -32,15 +34,25 @@ class Weighty:
         await asyncio.sleep(0.01)
         if self.trouble is not None:
             raise self.trouble
-        self.is_loaded = True
+        self.is_loaded, self.is_asleep = True, False
         self.loads += 1
 
     async def unload(self) -> None:
         await asyncio.sleep(0.005)
+        self.is_loaded = self.is_asleep = False
+
+    async def sleep(self, level: int) -> None:
+        await asyncio.sleep(0.005)
         self.is_loaded = False
+        if self.trouble is not None:
+            raise self.trouble
+        self.is_asleep = True
+
+    def sleep_levels(self) -> frozenset[int]:
+        return frozenset({1}) if self.asleep is not None and self.loads else frozenset()
 
     def resident_bytes(self) -> int:
-        return self.size if self.is_loaded else 0
+        return self.size if self.is_loaded else (self.asleep or 0) if self.is_asleep else 0
 
     def expected_bytes(self) -> int:
         return self.expected
@@ -110,6 +122,60 @@ async def test_two_that_fit_stay_and_a_third_takes_the_place_of_the_one_used_lon
                 pass
         assert {name for name, engine in engines.items() if engine.is_loaded} == {"a", "c"}
         assert [(load.model, load.kind) for load in loads] == [("a", "cold"), ("b", "cold"), ("c", "swapped")]
+
+
+async def test_one_with_a_level_sleeps_where_others_are_dropped_and_wakes_for_the_next_request() -> None:
+    loads: list[Load] = []
+    async with residency(loads, memory_budget=10) as models:
+        sleeper, other = Weighty(6, asleep=2), Weighty(7)
+        one, two = models.add("a", sleeper, sleep_level=1), models.add("b", other, sleep_level=1)
+        for resident in (one, two, one):
+            async with resident.lease():
+                assert resident.engine.resident_bytes() > 5
+        assert not sleeper.is_asleep
+        assert other.resident_bytes() == 0  # it has no level, and was dropped
+        assert [load.kind for load in loads] == ["cold", "swapped", "swapped"]
+        await one.sleep(1)
+        assert sleeper.is_asleep
+        async with one.lease():
+            pass
+        assert loads[-1].kind == "warm"
+
+
+async def test_sleepers_are_dropped_when_sleeping_is_not_enough() -> None:
+    async with residency(memory_budget=10) as models:
+        engines = [Weighty(6, asleep=3) for _ in range(3)]
+        residents = [models.add(str(place), engine, sleep_level=1) for place, engine in enumerate(engines)]
+        for resident in residents:
+            async with resident.lease():
+                pass
+        assert [engine.resident_bytes() for engine in engines] == [0, 3, 6]
+
+
+async def test_a_wish_for_sleep_that_cannot_be_is_refused_and_one_that_fails_drops_the_model() -> None:
+    async with residency(memory_budget=10) as models:
+        engine = Weighty(6, asleep=2)
+        resident = models.add("a", engine)
+        with pytest.raises(InvalidRequest, match="can't sleep"):
+            await resident.sleep(1)
+        await resident.load()
+        with pytest.raises(InvalidRequest, match="has the levels 1"):
+            await resident.sleep(2)
+        engine.trouble = ModelError("no host memory is left")
+        with pytest.raises(ModelUnavailable, match="was dropped: no host memory is left"):
+            await resident.sleep(1)
+        engine.trouble = None
+        await resident.load()
+        assert engine.resident_bytes() == 6
+
+
+async def test_an_idle_one_with_a_level_falls_asleep() -> None:
+    async with residency(memory_budget=10, idle_timeout=0.05) as models:
+        engine = Weighty(6, asleep=2)
+        await models.add("a", engine, sleep_level=1).load()
+        async with asyncio.timeout(5):
+            while not engine.is_asleep:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_200_requests_that_alternate_at_random_all_succeed_and_the_budget_is_kept() -> None:
