@@ -51,7 +51,7 @@ test-fast: .venv/installed-test ## The tests that take no more than seconds each
 
 test-cuda: .venv/installed-test ## What needs a CUDA card: parity, continuous batching, tokens/s of an 8B-shaped model
 	$(BIN)/python -m pytest tests/cuda -rs $(ARGS)
-	$(BIN)/python -m pennyweight.bench.cuda_decode
+	$(BIN)/pennyweight bench decode --out bench/results/decode
 	@$(TOOK)
 
 check: .venv/installed-check ## Lint, formatting, types and the floors between the folders

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-from pennyweight.bench.machine import revision
+from pennyweight.bench.result import own_version
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,4 @@ class Pennyweight:
         return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
 
     def version(self) -> str:
-        # A strict editable install leaves links to the checkout.
-        checkout = revision(Path(__file__).resolve().parent)
-        return version("pennyweight") + (f" ({checkout})" if checkout else "")
+        return own_version()

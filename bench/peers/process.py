@@ -18,8 +18,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.memory import process_tree
-from pennyweight.bench.sample import BadAnswer
 
 from .base import Peer, PeerFailed
 

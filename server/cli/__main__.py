@@ -13,6 +13,7 @@ from pennyweight.server.errors import ConfigError, ModelError
 from .chat import chat
 from .doctor import doctor
 from .models import models
+from .plugins import CommandsAndPlugins
 from .pull import pull
 from .serve import explain_config, serve
 
@@ -23,11 +24,14 @@ Serve a model of your own in int8, to two keys: [bold]pennyweight serve ~/models
 
 Manage the models of a server that has several: [bold]pennyweight models list[/] (see [bold]serve --admin-port[/]).
 
+Measure a server, and what its tokens cost: [bold]pennyweight bench --help[/].
+
 See what a configuration amounts to before it runs: [bold]pennyweight explain-config --config server.yaml[/].
 """
 
 app = typer.Typer(
     name="pennyweight",
+    cls=CommandsAndPlugins,
     help="A self-hosted inference server that speaks OpenAI's API.",
     epilog=EPILOG,
     no_args_is_help=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fakes.live_server import LiveEngine, live_server
 
-from pennyweight.bench.attackers import Attackers
+from pennyweight.bench.hostile.attackers import Attackers
 
 KINDS = ["bad_json", "unknown_path", "not_finite"]
 

@@ -28,27 +28,38 @@ def command(tmp_path: Path) -> list[str]:
         f'exec {shlex.join([sys.executable, completion_server.__file__])} "$6" 0\n'
     )
     server.chmod(server.stat().st_mode | stat.S_IXUSR)
-    compare = [sys.executable, "-m", "pennyweight.bench.compare", "--model", str(tmp_path), "--rounds", "2"]
+    compare = [
+        sys.executable,
+        "-m",
+        "pennyweight.server.cli",
+        "bench",
+        "compare",
+        "--model",
+        str(tmp_path),
+        "--rounds",
+        "2",
+    ]
     load = ["--concurrency", "1", "--concurrency", "2", "--waves", "1", "--prompt-tokens", "4", "--output-tokens", "3"]
     files = ["--gguf", str(tmp_path / "tiny-Q8_0.gguf"), "--gguf", str(tmp_path / "tiny-Q4_0.gguf")]
     return [*compare, *load, "--only", "llama", "--llama-server", str(server), *files]
 
 
 def test_rounds_are_interleaved_and_the_last_line_is_the_whole_result(command: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "results" / "all.json"
+    out = tmp_path / "results" / "all"
     ran = subprocess.run([*command, "--out", str(out)], check=True, capture_output=True, text=True)
     result = json.loads(ran.stdout.splitlines()[-1])
-    assert json.loads(out.read_text()) == result
-    assert [(one["round"], one["variant"]) for one in result["measurements"]] == [
+    assert json.loads((out / "result.json").read_text()) == result
+    assert [(one["round"], one["variant"]) for one in result["data"]["measurements"]] == [
         (0, "Q8_0"),
         (0, "Q4_0"),
         (1, "Q4_0"),
         (1, "Q8_0"),
     ]
-    assert [(row["variant"], row["rounds"]) for row in result["rows"]] == [("Q8_0", 2), ("Q4_0", 2)]
-    assert result["versions"] == {"llama.cpp": "version 7"}
+    assert [(row["variant"], row["rounds"]) for row in result["data"]["rows"]] == [("Q8_0", 2), ("Q4_0", 2)]
+    assert result["versions"]["llama.cpp"] == "version 7"
+    assert result["versions"]["pennyweight"]
     assert result["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert result["command"].startswith("python -m pennyweight.bench.compare --model ")
+    assert result["command"].startswith("pennyweight bench compare --model ")
     assert "llama.cpp Q8_0" in ran.stdout
     assert "round 2 of 2: llama.cpp Q4_0: starting" in ran.stderr
 

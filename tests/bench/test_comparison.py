@@ -5,10 +5,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from pennyweight.bench.comparison import compare
-from pennyweight.bench.latency import LoadSummary
-from pennyweight.bench.measure import Measurement
-from pennyweight.bench.table import make_table
+from pennyweight.bench.compare.comparison import compare
+from pennyweight.bench.compare.measure import Measurement
+from pennyweight.bench.compare.table import make_table
+from pennyweight.bench.load.latency import LoadSummary
 
 MIB = 1024 * 1024
 

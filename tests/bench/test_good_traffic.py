@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pennyweight.bench.good_traffic import good_bodies
+from pennyweight.bench.hostile.good_traffic import good_bodies
 
 
 def contents(phase: int) -> list[str]:

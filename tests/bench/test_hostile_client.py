@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pennyweight.bench.hostile_client import Reply, complaint, send
-from pennyweight.bench.hostile_requests import KINDS, Attack, attacks
+from pennyweight.bench.hostile.client import Reply, complaint, send
+from pennyweight.bench.hostile.requests import KINDS, Attack, attacks
 
 ERROR = {"message": "No.", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}
 

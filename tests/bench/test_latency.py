@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pennyweight.bench.latency import percentile, summarise
-from pennyweight.bench.sample import Sample
+from pennyweight.bench.load.latency import percentile, summarise
+from pennyweight.bench.load.sample import Sample
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from fakes import completion_server
 from fakes.tiny_words import save_word_tokenizer
 
-from pennyweight.bench.measure import Plan, measure
+from pennyweight.bench.compare.measure import Plan, measure
 from pennyweight.bench.memory import process_tree
 from pennyweight.bench.peers.base import PeerFailed
 from pennyweight.bench.peers.process import running

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pennyweight.bench.sample import BadAnswer, read_sample
+from pennyweight.bench.load.sample import BadAnswer, read_sample
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}}
 

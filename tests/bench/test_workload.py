@@ -6,7 +6,7 @@ import pytest
 from fakes.tiny_words import save_word_tokenizer
 from tokenizers import Tokenizer
 
-from pennyweight.bench.workload import make_prompts
+from pennyweight.bench.load.synthetic import make_prompts
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from fakes.server_process import MODEL, ServerProcess, server_process
 
-from pennyweight.bench.hostile_client import complaint, send
-from pennyweight.bench.hostile_requests import KINDS, Attack, attacks
+from pennyweight.bench.hostile.client import complaint, send
+from pennyweight.bench.hostile.requests import KINDS, Attack, attacks
 
 pytestmark = pytest.mark.slow
 

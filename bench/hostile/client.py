@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from .hostile_requests import Attack
+from .requests import Attack
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 ERROR_NAMES = {"message", "type", "param", "code"}

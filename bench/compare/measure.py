@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .latency import LoadSummary, summarise
-from .load import find_endpoint, run_closed_loop
-from .machine import busy_cores
-from .memory import resident_bytes
-from .peers.base import Peer, PeerFailed
-from .peers.process import running
-from .sample import BadAnswer
-from .workload import make_prompts
+from pennyweight.bench.load.closed_loop import find_endpoint, run_closed_loop
+from pennyweight.bench.load.latency import LoadSummary, summarise
+from pennyweight.bench.load.sample import BadAnswer
+from pennyweight.bench.load.synthetic import make_prompts
+from pennyweight.bench.machine import busy_cores
+from pennyweight.bench.memory import resident_bytes
+from pennyweight.bench.peers.base import Peer, PeerFailed
+from pennyweight.bench.peers.process import running
 
 # In cores: a machine that has so much to do beside the benchmark is not a quiet one.
 BUSY = 0.2

@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from . import hostile_bodies as bodies
-from .hostile_bodies import CHAT, COMPLETIONS, Body, chat
-from .hostile_generated import damaged_bytes, generated_object
+from . import bodies
+from .bodies import CHAT, COMPLETIONS, Body, chat
+from .generated import damaged_bytes, generated_object
 
 REFUSED = frozenset({400})
 

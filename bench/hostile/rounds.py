@@ -1,63 +1,29 @@
-"""What good clients feel of hostile ones: latency at half the capacity, alone and beside hostile requests of every kind.
-
-    python -m pennyweight.bench.hostile --url http://127.0.0.1:8000
-
-Against a running server: its capacity is measured by a closed loop of good requests; then good traffic comes at half of
-that in an open loop, in rounds of two phases each, alone and attacked, the order turned from round to round. The attacks
-are made before a phase begins, and come from a process of their own, of a low priority. Latency counts from when a
-request was due. The table is for people; the last line is everything as JSON. The exit code is 1 when a good
-request failed or an attack got a 5xx or another answer than it should.
-"""
+"""Good traffic at a share of the capacity, in rounds of two phases each, alone and beside hostile requests."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
+
+from pennyweight.bench.load.closed_loop import find_endpoint
+from pennyweight.bench.load.latency import percentile
 
 from .attackers import Attackers
 from .good_traffic import GoodAnswer, good_bodies, measure_capacity, run_open_loop
-from .hostile_requests import KINDS
-from .latency import percentile
-from .load import find_endpoint
-from .machine import this_machine
 
 BAR = 1.2
 CAPACITY_CLIENTS = 16
 
 
-def main(
-    url: Annotated[str, typer.Option(help="The server's.")] = "http://127.0.0.1:8000",
-    requests: Annotated[int, typer.Option(min=1, help="Hostile requests in all.")] = 2000,
-    rate: Annotated[float, typer.Option(min=0.1, help="Hostile requests a second.")] = 20.0,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the capacity, for the good traffic.")] = 0.5,
-    rounds: Annotated[int, typer.Option(min=1)] = 4,
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind of attack; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Measure good traffic with and without hostile requests beside it."""
-    console = Console(width=120)
-    report = asyncio.run(_measure(url, requests, rate, share, rounds, kind or list(KINDS), seed))
-    console.print(_table(report))
-    for text, count in report["complaints"].items():
-        console.print(f"{count} x {text}", markup=False, highlight=False)
-    print(json.dumps(report))
-    if report["complaints"] or report["good_failures"]:
-        sys.exit(1)
-
-
-async def _measure(
+async def measure(
     url: str, requests: int, rate: float, share: float, rounds: int, kinds: list[str], seed: int
 ) -> dict[str, Any]:
+    """Capacity, then ``rounds`` of the two phases. Raises RuntimeError when the capacity can't be measured."""
     model = (await find_endpoint(url)).model
     await measure_capacity(url, good_bodies(model, 40, seed), concurrency=CAPACITY_CLIENTS)
     capacity = await measure_capacity(url, good_bodies(model, 200, seed + 1), concurrency=CAPACITY_CLIENTS)
@@ -84,7 +50,6 @@ async def _measure(
                 complaints.update(found)
                 sent += number_sent
     return {
-        "machine": asdict(this_machine()),
         "model": model,
         "kinds": len(kinds),
         "hostile_requests": sent,
@@ -112,7 +77,8 @@ def _summary(answers: Sequence[GoodAnswer]) -> dict[str, float]:
     return found
 
 
-def _table(report: dict[str, Any]) -> Table:
+def make_table(report: Mapping[str, Any]) -> Table:
+    """Percentiles alone and attacked, and their ratios."""
     table = Table(
         title=f"{report['good_rate']:.1f} good requests/s (capacity {report['capacity']:.1f}) beside "
         f"{report['hostile_rate']:g} hostile/s of {report['kinds']} kinds; {report['hostile_requests']} sent",
@@ -130,7 +96,3 @@ def _table(report: dict[str, Any]) -> Table:
             f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
         )
     return table
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from .hostile_bodies import CHAT, Body, chat
+from .bodies import CHAT, Body, chat
 
 # What they turn out to be is not known: some are valid.
 STATUSES = frozenset({200, 400, 404, 429})

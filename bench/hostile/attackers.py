@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from .hostile_client import complaint, send
-from .hostile_requests import Attack, attacks
+from .client import complaint, send
+from .requests import Attack, attacks
 
 NICENESS = 10
 END_SECONDS = 10.0

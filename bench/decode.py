@@ -1,48 +1,37 @@
-"""Decode speed of a model of Llama-3.1-8B's shape with random weights, and the share of memory bandwidth it reaches.
+"""Decode speed of a model with random weights, and the share of memory bandwidth it reaches.
 
-    python -m pennyweight.bench.cuda_decode                    one CUDA card, bfloat16, 16 GB of disk and of memory
-    python -m pennyweight.bench.cuda_decode --shape tiny       whether the script works, on any machine
-
-It writes the model (once), starts ``pennyweight serve`` with it, and at each batch size sends that many completions at
-once, over HTTP, with few and with many output tokens in turn. The prompts cost the same in both, so the time of a
-decode step is the difference of the two times divided by the difference of the two lengths; the median of the rounds
-counts. MBU is (bytes of weights + bytes of the keys and values of all contexts) / step time / the card's peak.
-A table goes to stdout, the results as JSON to ``--out``, and last to stdout on one line.
+It starts ``pennyweight serve``, and at each batch size sends that many completions at once, over HTTP, with few and with
+many output tokens in turn. The prompts cost the same in both, so the time of a decode step is the difference of the two
+times divided by the difference of the two lengths; the median of the rounds counts. MBU is (bytes of weights + bytes of
+the keys and values of all contexts) / step time / the card's peak.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import shlex
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import aiohttp
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from .bandwidth import Bandwidth, device_bandwidth, driver_version
-from .load import Endpoint, find_endpoint
-from .machine import revision, this_machine
-from .peers.base import output_of
-from .peers.process import running
-from .random_model import SHAPES, Shape, write_model
-from .sample import BadAnswer
-from .workload import make_prompts
+from pennyweight.bench.load.closed_loop import Endpoint, find_endpoint
+from pennyweight.bench.load.sample import BadAnswer
+from pennyweight.bench.load.synthetic import make_prompts
+from pennyweight.bench.peers.process import running
+
+from .bandwidth import Bandwidth
+from .random_model import Shape
+from .result import own_version
 
 REQUEST_SECONDS = 900
 WEIGHT_BYTES = {"bfloat16": 2, "int8": 1, "float32": 4}
-TOKENIZER_OF = "smollm2-135m-instruct"
 
 
 @dataclass(frozen=True)
@@ -79,8 +68,7 @@ class Served:
         return [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model), *flags]
 
     def version(self) -> str:
-        checkout = revision(Path(__file__).resolve().parent)
-        return version("pennyweight") + (f" ({checkout})" if checkout else "")
+        return own_version()
 
 
 @dataclass(frozen=True)
@@ -107,53 +95,6 @@ class DecodeResult:
     tokens_per_second: float
     bytes_per_step: float
     mbu: float | None
-
-
-def main(
-    shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}.")] = "llama-3.1-8b",
-    batch: Annotated[list[int], typer.Option(min=1, help="May be repeated.")] = [1, 16, 64, 256],  # noqa: B006
-    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(WEIGHT_BYTES)}.")] = "bfloat16",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
-    prompt_tokens: Annotated[int, typer.Option(min=1)] = 128,
-    short: Annotated[int, typer.Option(min=1, help="Output tokens of the short answers.")] = 32,
-    long: Annotated[int, typer.Option(min=2, help="Output tokens of the long answers.")] = 160,
-    model: Annotated[Path | None, typer.Option(help="Where the model is written, or was.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the results are written.")] = Path("bench/results/cuda_decode.json"),
-) -> None:
-    """Measure decode steps at each batch size."""
-    if shape not in SHAPES or dtype not in WEIGHT_BYTES or long <= short:
-        raise typer.BadParameter("shape and dtype must be of those in --help, and long above short")
-    sizes, lengths = SHAPES[shape], Lengths(prompt_tokens, short, long)
-    directory = model or Path(tempfile.gettempdir()) / f"pennyweight-random-{shape}"
-    progress = Console(stderr=True)
-    progress.print(f"writing {sizes.parameters / 1e9:.2f} billion random parameters to {directory}", highlight=False)
-    tokenizer = Path(output_of([sys.executable, "-m", "pennyweight.server.cli", "pull", TOKENIZER_OF]).splitlines()[-1])
-    write_model(sizes, directory, tokenizer)
-    bandwidth = device_bandwidth(device)
-    served = Served(directory, dtype, device, max(batch), prompt_tokens + long)
-    results = asyncio.run(measure(served, sizes, lengths, batch, rounds, bandwidth, progress))
-    Console().print(make_table(results, shape, dtype, bandwidth))
-    text = json.dumps(
-        {
-            "command": shlex.join(["python", "-m", "pennyweight.bench.cuda_decode", *sys.argv[1:]]),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": asdict(this_machine()),
-            "device": asdict(bandwidth),
-            "versions": {
-                "pennyweight": served.version(),
-                "torch": version("torch"),
-                "driver": driver_version(),
-            },
-            "shape": {"name": shape, "parameters": sizes.parameters, **asdict(sizes)},
-            "dtype": dtype,
-            "lengths": asdict(lengths),
-            "results": [asdict(one) for one in results],
-        }
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text + "\n")
-    print(text)
 
 
 async def measure(
@@ -238,7 +179,3 @@ def make_table(results: Sequence[DecodeResult], shape: str, dtype: str, bandwidt
             share,
         )
     return table
-
-
-if __name__ == "__main__":
-    typer.run(main)

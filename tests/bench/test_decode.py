@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from pennyweight.bench import random_model
 from pennyweight.bench.bandwidth import Bandwidth
-from pennyweight.bench.cuda_decode import Lengths, summarise
+from pennyweight.bench.decode import Lengths, summarise
 from pennyweight.bench.random_model import SHAPES, write_model
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.native.model_runner import ModelRunner

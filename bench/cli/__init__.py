@@ -1,0 +1,25 @@
+"""The command ``pennyweight bench``. Each benchmark is a file beside this one; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from .compare import compare
+from .decode import decode
+from .hostile import hostile
+
+EPILOG = """
+Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
+"""
+
+bench = typer.Typer(
+    name="bench",
+    help="Measure servers: their speed, what their tokens cost, and what that depends on.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+bench.command()(compare)
+bench.command()(hostile)
+bench.command()(decode)
