@@ -160,21 +160,39 @@ class ConstraintGuard:
         self._starting = asyncio.Lock()
         self._slots = asyncio.Semaphore(MAX_CHECKS)
         self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
+        # Set when the compilation of the constraint with that key has ended, whatever came of it.
+        self._under_way: dict[bytes, asyncio.Event] = {}
         self._closed = False
 
+    @property
+    def num_checks(self) -> int:
+        """How many constraints are being compiled, or wait to be."""
+        return len(self._under_way)
+
     async def check(self, constraint: Constraint) -> None:
-        """Return when the constraint is good. Cancelling ends its compilation at once.
+        """Return when the constraint is good. Who asks for one that is being compiled waits for that.
+
+        Cancelling ends the compilation at once, which is then begun again for those who wait for it too.
 
         Raises InvalidConstraint when it doesn't compile, or not within the deadline or the memory; Overloaded when all
-        slots stay taken for as long as the deadline; EngineFailed when the helper can't work; ShuttingDown after ``aclose``.
+        slots stay taken for PATIENCE times the deadline; EngineFailed when the helper can't work; ShuttingDown after ``aclose``.
         """
         # The parameter is part of the message.
         key = hashlib.sha256("\0".join((constraint.kind, constraint.param, constraint.value)).encode()).digest()
-        verdict = self._known(key)
-        if verdict is None:
-            async with self._slot():
-                # Somebody may have asked the same while this one waited.
-                verdict = self._known(key) or await self._find(key, constraint)
+        while (verdict := self._known(key)) is None:
+            if (others := self._under_way.get(key)) is not None:
+                await others.wait()
+                continue
+            ended = self._under_way[key] = asyncio.Event()
+            try:
+                # Before a slot is waited for: at its first use the helper takes seconds to start, which is nobody's fault.
+                await self._started()
+                async with self._slot():
+                    verdict = await self._find(key, constraint)
+                break
+            finally:
+                del self._under_way[key]
+                ended.set()
         if verdict.message is not None:
             raise InvalidConstraint(verdict.message, param=constraint.param)
 
@@ -189,7 +207,7 @@ class ConstraintGuard:
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(self._deadline_seconds * PATIENCE):
                 await self._slots.acquire()
         except TimeoutError:
             raise Overloaded(
