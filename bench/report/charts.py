@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .document import Paint
 from .svg import COLOURS, DASHES, INK, MARKERS
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 # From this ratio of the largest to the smallest value on, an axis is logarithmic: the small values would lie on the axis.
 LOG_FROM = 30.0
-# Markers on more points than that run into each other.
+# Markers on more points than that run into each other, and so do the labels of as many loads on an axis.
 FEW_POINTS = 40
+FEW_LOADS = 9
 
 Interval = tuple[float, float]
 
@@ -40,14 +41,25 @@ class Mark:
 
 
 def lines(
-    series: Sequence[Series], x_label: str, y_label: str, *, marks: Sequence[Mark] = (), steps: bool = False
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    *,
+    marks: Sequence[Mark] = (),
+    steps: bool = False,
+    linear: bool = False,
+    markers: bool = True,
 ) -> Paint:
-    """Lines over a common x, from zero, with bands for the intervals; logarithmic where values differ by much."""
+    """Lines over a common x, from zero, with bands for the intervals.
+
+    Axes become logarithmic where their values differ by much, unless ``linear`` is asked for: shares of a whole are.
+    ``steps`` draws values that hold until the next one; ``markers`` show which points were measured.
+    """
 
     def paint(axes: Axes) -> None:
         for number, one in enumerate(series):
             colour = COLOURS[number % len(COLOURS)]
-            has_few = len(one.x) <= FEW_POINTS and not steps
+            has_few = len(one.x) <= FEW_POINTS and markers and not steps
             axes.plot(
                 one.x,
                 one.y,
@@ -58,9 +70,14 @@ def lines(
                 label=one.label,
             )
             _band(axes, one, colour)
-        is_logarithmic = _scale(axes, [value for one in series for value in one.y])
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(f"{y_label} (log)" if is_logarithmic else y_label)
+        _scale_x(axes, sorted({x for one in series for x in one.x}), x_label)
+        values = [value for one in series for value in one.y]
+        if not linear and _spans_much(values):
+            _logarithmic(axes, "y")
+            axes.set_ylabel(f"{y_label} (log)")
+        else:
+            axes.set_ylim(bottom=min([0.0, *values]))
+            axes.set_ylabel(y_label)
         _point_at(axes, marks)
         _legend(axes, len(series) + len(marks))
 
@@ -101,8 +118,8 @@ def cumulative(series: Sequence[Series], x_label: str) -> Paint:
             colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
             axes.plot(one.x, [100 * value for value in one.y], color=colour, linestyle=dash, label=one.label)
         positive = [value for one in series for value in one.x if value > 0]
-        if positive and max(positive) / min(positive) > LOG_FROM:
-            axes.set_xscale("log")
+        if _spans_much(positive):
+            _logarithmic(axes, "x")
             axes.set_xlabel(f"{x_label} (log)")
         else:
             axes.set_xlim(left=0)
@@ -135,7 +152,7 @@ def bars(
                 axes.plot(interval, [place, place], color=INK, linewidth=1.4, marker="|", markersize=7)
                 ends[place] = max(ends[place], interval[1])
         for place, (value, end) in enumerate(zip(values, ends, strict=True)):
-            axes.annotate(f" {show(value)}", (max(end, 0), place), va="center", ha="left")
+            _write_beside(axes, show(value), max(end, 0), place)
         _rows(axes, labels)
         axes.set_xlim(left=min(0, *values), right=max([*ends, 0]) * 1.3 or 1)
         axes.set_xlabel(x_label)
@@ -174,7 +191,7 @@ def waterfall(steps: Sequence[tuple[str, float, float]], x_label: str, show: Cal
                 if place == 0
                 else f"{show(after)} ({'-' if after <= before else '+'}{show(abs(after - before))})"
             )
-            axes.annotate(f" {text}", (max(before, after), place), va="center", ha="left")
+            _write_beside(axes, text, max(before, after), place)
         _rows(axes, [name for name, _, _ in steps])
         axes.set_xlim(0, max(max(before, after) for _, before, after in steps) * 1.45 or 1)
         axes.set_xlabel(x_label)
@@ -186,18 +203,13 @@ def ratios(labels: Sequence[str], values: Sequence[float], intervals: Sequence[I
     """Ratios as points with their intervals, on a logarithmic axis with a line at 1, where there is no difference."""
 
     def paint(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
         for place, (value, interval) in enumerate(zip(values, intervals, strict=True)):
             axes.plot(interval, [place, place], color=COLOURS[0], linewidth=2.2, marker="|", markersize=7)
             axes.plot([value], [place], color=COLOURS[0], marker="o", markersize=6)
             axes.annotate(f"{value:.2f}", (value, place), xytext=(0, 6), textcoords="offset points", ha="center")
-        axes.set_xscale("log")
+        _logarithmic(axes, "x")
         ends = [end for interval in intervals for end in interval]
         axes.set_xlim(min([*ends, 0.9]) / 1.15, max([*ends, 1.1]) * 1.15)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.axvline(1, color=INK, linewidth=1)
         _rows(axes, labels)
         axes.set_ylim(len(labels) - 0.5, -0.75)  # room above the first row for its number
@@ -211,7 +223,12 @@ def rows_height(rows: int) -> float:
     return 0.9 + 0.36 * max(rows, 2)
 
 
+def _write_beside(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", ha="left")
+
+
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.locator_params(axis="x", nbins=5)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
@@ -225,16 +242,36 @@ def _band(axes: Axes, series: Series, colour: str) -> None:
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def _scale(axes: Axes, values: Sequence[float]) -> bool:
-    """Whether y became logarithmic."""
-    positive = [value for value in values if value > 0]
-    if len(positive) == len(values) and positive and max(positive) / min(positive) > LOG_FROM:
+def _spans_much(values: Sequence[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) / min(values) > LOG_FROM
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if which == "x":
+        axes.set_xscale("log")
+    else:
         axes.set_yscale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _scale_x(axes: Axes, places: Sequence[float], label: str) -> None:
+    """Loads that were doubled again and again stand at equal distances, each with its number; anything else begins at zero."""
+    from matplotlib.ticker import NullLocator
+
+    if 2 < len(places) <= FEW_LOADS and _spans_much(places):
+        axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(f"{label} (log)")
+    else:
         axes.set_xlim(left=0)
-        return True
-    axes.set_ylim(bottom=min([0.0, *values]))
-    axes.set_xlim(left=0)
-    return False
+        axes.set_xlabel(label)
 
 
 def _point_at(axes: Axes, marks: Sequence[Mark]) -> None:

@@ -41,16 +41,19 @@ def microseconds(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A fraction as a percentage."""
-    return NONE if value is None or not isfinite(value) else f"{plain(value * 100)} %"
+    """A fraction as a percentage, to the tenth."""
+    return NONE if value is None or not isfinite(value) else f"{value * 100:.1f} %".replace(".0 %", " %")
 
 
 def dollars(value: float | None) -> str:
-    """Money in US dollars, to the cent from a dollar on, to three digits below."""
+    """Money in US dollars: cents, and below a dollar three digits where there are so many."""
     if value is None or not isfinite(value):
         return NONE
     sign, size = ("-" if value < 0 else ""), abs(value)
-    return f"{sign}${size:,.2f}" if size >= 1 or size == 0 else f"{sign}${plain(size)}"
+    if size >= 1 or size == 0:
+        return f"{sign}${size:,.2f}"
+    whole, _, decimals = plain(size).partition(".")
+    return f"{sign}${whole}.{decimals.rstrip('0'):<02}"
 
 
 def binary_bytes(value: float | None) -> str:

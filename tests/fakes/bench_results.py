@@ -143,7 +143,9 @@ def cost_data() -> dict[str, Any]:
     before = None
     waterfall = []
     for name, price in prices.items():
-        waterfall.append({"name": name, "dollars_per_million": price, "saved": None if before is None else before - price})
+        waterfall.append(
+            {"name": name, "dollars_per_million": price, "saved": None if before is None else before - price}
+        )
         before = price
     return {
         "workload": {"name": "chat"},
@@ -182,7 +184,11 @@ def gpu_data() -> dict[str, Any]:
         }
         for level in (1, 4, 16, 64)
     ]
-    return {"device": "NVIDIA H200", "points": points, "timeline": [{"at": 0.1 * n, "mfu": 0.3, "mbu": 0.6} for n in range(50)]}
+    return {
+        "device": "NVIDIA H200",
+        "points": points,
+        "timeline": [{"at": 0.1 * n, "mfu": 0.3, "mbu": 0.6} for n in range(50)],
+    }
 
 
 def frontend_data() -> dict[str, Any]:
@@ -211,7 +217,9 @@ def hostile_data() -> dict[str, Any]:
     def phase(factor: float) -> dict[str, float]:
         values = {"ttft": 0.09, "e2e": 0.9, "lag": 0.001}
         shares = {"p50": 1, "p90": 1.5, "p99": 2.2}
-        found = {f"{name}_{at}": value * share * factor for name, value in values.items() for at, share in shares.items()}
+        found = {
+            f"{name}_{at}": value * share * factor for name, value in values.items() for at, share in shares.items()
+        }
         return found | {"requests": 86, "failures": 0}
 
     return {

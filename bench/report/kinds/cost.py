@@ -168,7 +168,9 @@ def _break_even(hosted: Sequence[BreakEven], cheapest: Configuration | None) -> 
         + ", ".join(f"{one.model} {plain(one.requests_per_hour)}" for one in reached)
         + "."
     )
-    paint = lines(series, "requests an hour", "$ an hour", marks=[Mark("own machine", y=own)])
+    paint = lines(
+        series, "requests an hour", "$ an hour", marks=[Mark("own machine", y=own)], linear=True, markers=False
+    )
     caption = "Left of where a hosted model's line meets that of the own machine, the hosted model is cheaper; right of it, the machine is."
     return [Figure("break-even", "From which load on an own machine pays", alt, paint, caption, height=3.4)]
 

@@ -41,7 +41,7 @@ def tell(stored: StoredResult) -> Story:
     """The story of decode steps."""
     data = msgspec.convert(stored.result.data, Data)
     settings = stored.result.settings
-    subject = f"{settings.get('shape', 'a model')} in {settings.get('dtype', 'its dtype')} on {data.device.device}"
+    subject = f"{settings.get('shape', 'The model')} in {settings.get('dtype', 'its dtype')} on {data.device.device}"
     steps = sorted(data.steps, key=lambda one: one.batch)
     batches = [float(one.batch) for one in steps]
     first, last = steps[0], steps[-1]
@@ -82,7 +82,7 @@ def tell(stored: StoredResult) -> Story:
                 "mbu",
                 "Share of the memory bandwidth that is used (MBU)",
                 f"From {plain(mbu[0])} % to {plain(mbu[-1])} %.",
-                lines([Series("MBU", batches, mbu)], "sequences in a batch", "MBU, %"),
+                lines([Series("MBU", batches, mbu)], "sequences in a batch", "MBU, %", linear=True),
             )
         )
     rows = tuple(

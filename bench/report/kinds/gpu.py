@@ -129,7 +129,7 @@ def _utilisation(points: Sequence[Point]) -> list[Figure]:
         + "; ".join(f"{one.label} {plain(one.y[0])} % to {plain(one.y[-1])} %" for one in series)
         + "."
     )
-    paint = lines(series, axis_label([one.load for one in points]), "of the peak, %")
+    paint = lines(series, axis_label([one.load for one in points]), "of the peak, %", linear=True)
     return [Figure("utilisation", "How much of the device each load uses", alt, paint, height=3.4)]
 
 
@@ -195,7 +195,7 @@ def _timeline(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
         + ", ".join(f"{one.label} at most {plain(max(one.y))} %" for one in series)
         + "."
     )
-    paint = lines(series, "seconds from the start", "of the peak, %", steps=True)
+    paint = lines(series, "seconds from the start", "of the peak, %", steps=True, linear=True)
     return [Figure("timeline", "Use of the device over the run", alt, paint, height=3.4)]
 
 

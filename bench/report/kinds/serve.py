@@ -97,7 +97,9 @@ def _answers(data: Data, best: Point) -> tuple[str, ...]:
         f"{seconds(percentile(found.ttft, 'p99'))} at p99, each one after it in {seconds(percentile(found.tpot, 'p50'))}."
     ]
     if found.slo_attainment is not None and data.slo:
-        wanted = ", ".join(f"{name} {value}" for name, value in data.slo.items() if value is not None)
+        wanted = ", ".join(
+            f"{name.upper()} within {_limit(value)}" for name, value in data.slo.items() if value is not None
+        )
         answers.append(
             f"{share(found.slo_attainment)} of the requests met the objective ({wanted}): "
             f"{plain(found.goodput)} good requests/s."
@@ -110,6 +112,10 @@ def _answers(data: Data, best: Point) -> tuple[str, ...]:
     asked = sum(one.summary.requests for one in data.points)
     answers.append(f"{failed:,} of {asked:,} requests failed." if failed else f"None of {asked:,} requests failed.")
     return tuple(answers)
+
+
+def _limit(value: Any) -> str:
+    return seconds(value) if isinstance(value, int | float) else str(value)
 
 
 def _over_load(points: Sequence[Point], data: Data) -> list[Figure]:
