@@ -155,6 +155,7 @@ def bars(
             _write_beside(axes, show(value), max(end, 0), place)
         _rows(axes, labels)
         axes.set_xlim(left=min(0, *values), right=max([*ends, 0]) * 1.3 or 1)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(x_label)
 
     return paint
@@ -193,7 +194,8 @@ def waterfall(steps: Sequence[tuple[str, float, float]], x_label: str, show: Cal
             )
             _write_beside(axes, text, max(before, after), place)
         _rows(axes, [name for name, _, _ in steps])
-        axes.set_xlim(0, max(max(before, after) for _, before, after in steps) * 1.45 or 1)
+        axes.set_xlim(0, max(max(before, after) for _, before, after in steps) * 1.5 or 1)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(x_label)
 
     return paint
@@ -228,7 +230,6 @@ def _write_beside(axes: Axes, text: str, x: float, y: float) -> None:
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.locator_params(axis="x", nbins=5)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

@@ -88,7 +88,7 @@ def serve_result(directory: Path, rates: tuple[float, ...] = (1, 2, 4, 5, 6, 8),
         "workload": {"name": "synthetic", "mean_input_tokens": 200, "mean_output_tokens": 64},
         "slo": {"ttft": 0.5, "tpot": 0.05},
         "points": points,
-        "knee": {"rate": 5.0},
+        "knee": {"method": "Kneedle", "measure": "goodput", "load": points[3]["load"], "point": 3, "value": 5.0},
     }
     write_result(directory, make_result("serve", data, **changes))
     for number, rate in enumerate(rates):
@@ -152,9 +152,15 @@ def cost_data() -> dict[str, Any]:
         "configurations": configurations,
         "waterfall": waterfall,
         "break_even": [
-            {"model": "small-hosted", "requests_per_hour": 5200.0},
-            {"model": "large-hosted", "requests_per_hour": 640.0},
-            {"model": "tiny-hosted", "requests_per_hour": None},
+            {
+                "configuration": "int8, prefix cache",
+                "model": model,
+                "hosted_per_request": 0.085 / at,
+                "requests_per_hour": at,
+                "tokens_per_hour": 264 * at,
+                "share_of_capacity": at / 20_000,
+            }
+            for model, at in (("large-hosted", 640.0), ("small-hosted", 5200.0), ("tiny-hosted", 31_000.0))
         ],
     }
 

@@ -8,16 +8,18 @@ import msgspec
 
 from pennyweight.bench.report.charts import Interval, Mark, Series, bars, lines, rows_height, waterfall
 from pennyweight.bench.report.document import Figure, KeyFigure, Story, Table
-from pennyweight.bench.report.quantities import dollars, plain, share, with_interval
+from pennyweight.bench.report.quantities import NONE, dollars, plain, share, with_interval
 from pennyweight.bench.report.stored import StoredResult
 
 COSTS = {
     "per_million_input": "$/M input",
     "per_million_output": "$/M output",
     "per_million_total": "$/M tokens",
-    "per_request": "$ a request",
-    "per_accepted": "$ an accepted answer",
+    "per_request": "$ per 1,000 requests",
+    "per_accepted": "$ per 1,000 accepted answers",
 }
+# Of so many: a single request costs too little to be read.
+SCALES = {"per_request": 1000.0, "per_accepted": 1000.0}
 MAIN = "per_million_total"
 # Lines of hosted models in the plot of break-evens; the table has all.
 HOSTED = 5
@@ -52,10 +54,19 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class BreakEven(msgspec.Struct, frozen=True):
-    """From how many requests an hour on the own machine is the cheaper one; None where it never is."""
+    """From how many requests an hour on a configuration's machine is cheaper than a hosted model.
+
+    ``share_of_capacity`` is that over what the machine can do: above 1 it never is.
+    """
 
     model: str
-    requests_per_hour: float | None = None
+    requests_per_hour: float
+    configuration: str = ""
+    share_of_capacity: float = 0.0
+
+    @property
+    def is_reached(self) -> bool:
+        return self.share_of_capacity <= 1
 
 
 class Data(msgspec.Struct, frozen=True):
@@ -68,16 +79,18 @@ class Data(msgspec.Struct, frozen=True):
 
 def tell(stored: StoredResult) -> Story:
     """The story of what tokens cost."""
-    data = msgspec.convert(stored.result.data, Data)
+    # Exact prices are decimals, which JSON has as text.
+    data = msgspec.convert(stored.result.data, Data, strict=False)
     known = [one for one in data.configurations if one.cost.get(MAIN)]
     cheapest = min(known, key=lambda one: price(one).value) if known else None
+    hosted = [one for one in data.break_even if cheapest is not None and one.configuration in ("", cheapest.name)]
     return Story(
         title="What tokens cost",
-        answers=tuple(_answers(data, known, cheapest)),
+        answers=tuple(_answers(data, known, cheapest, hosted)),
         key_figures=tuple(
             KeyFigure(f"{one.name}: $/M tokens", price(one).value, dollars, more_is_better=False) for one in known
         ),
-        figures=(*_waterfall(data.waterfall), *_prices(known, cheapest), *_break_even(data.break_even, cheapest)),
+        figures=(*_waterfall(data.waterfall), *_prices(known, cheapest), *_break_even(hosted, cheapest)),
         tables=(_table(data.configurations), *_hosted(data.break_even)),
     )
 
@@ -89,7 +102,9 @@ def price(configuration: Configuration) -> Estimate:
     return found
 
 
-def _answers(data: Data, known: Sequence[Configuration], cheapest: Configuration | None) -> list[str]:
+def _answers(
+    data: Data, known: Sequence[Configuration], cheapest: Configuration | None, hosted: Sequence[BreakEven]
+) -> list[str]:
     if cheapest is None:
         return ["No configuration's cost is known."]
     found = [
@@ -105,19 +120,15 @@ def _answers(data: Data, known: Sequence[Configuration], cheapest: Configuration
     )
     if largest is not None and (largest.saved or 0) > 0:
         found.append(f"The largest saving is that of {largest.name}: {dollars(largest.saved)} a million.")
-    reached = [one for one in data.break_even if one.requests_per_hour is not None]
+    reached = [one for one in hosted if one.is_reached]
     if reached:
-        soonest = min(reached, key=lambda one: one.requests_per_hour or 0)
+        soonest = min(reached, key=lambda one: one.requests_per_hour)
         found.append(
-            f"An own machine pays against {soonest.model} from {plain(soonest.requests_per_hour)} requests an hour on"
-            + (
-                f"; against {len(data.break_even) - len(reached)} of {len(data.break_even)} list prices never."
-                if len(reached) < len(data.break_even)
-                else "."
-            )
+            f"Against the list price of {soonest.model} that machine pays from {plain(soonest.requests_per_hour)} requests "
+            f"an hour on; of {len(hosted)} list prices it beats {len(reached)} at some load."
         )
-    elif data.break_even:
-        found.append("Against none of the list prices does the own machine pay at this workload.")
+    elif hosted:
+        found.append("At this workload the machine beats none of the list prices, however full it is.")
     return found
 
 
@@ -151,16 +162,14 @@ def _prices(known: Sequence[Configuration], cheapest: Configuration | None) -> l
 
 def _break_even(hosted: Sequence[BreakEven], cheapest: Configuration | None) -> list[Figure]:
     """The own machine's price an hour is the same at every load; the hosted ones' grow with it, and meet it at the break-even."""
-    reached = sorted((one for one in hosted if one.requests_per_hour), key=lambda one: one.requests_per_hour or 0)[
-        :HOSTED
-    ]
+    reached = sorted((one for one in hosted if one.is_reached), key=lambda one: one.requests_per_hour)[:HOSTED]
     if cheapest is None or not reached:
         return []
     own = cheapest.dollars_per_hour
-    end = 1.25 * max(one.requests_per_hour or 0 for one in reached)
+    end = 1.25 * max(one.requests_per_hour for one in reached)
     series = []
     for one in reached:
-        a_request = own / (one.requests_per_hour or 1)
+        a_request = own / one.requests_per_hour
         until = min(end, 2 * own / a_request)
         series.append(Series(one.model, [0.0, until], [0.0, until * a_request]))
     alt = (
@@ -179,7 +188,7 @@ def _table(configurations: Sequence[Configuration]) -> Table:
     names = [name for name in COSTS if any(one.cost.get(name) for one in configurations)]
     rows = []
     for one in configurations:
-        cells = [_estimate(found) if (found := one.cost.get(name)) else "–" for name in names]
+        cells = [_estimate(found, SCALES.get(name, 1.0)) if (found := one.cost.get(name)) else NONE for name in names]
         rows.append((one.name, dollars(one.dollars_per_hour), *cells))
     columns = ("configuration", "$ an hour", *(COSTS[name] for name in names))
     return Table("configurations", "Every configuration", columns, tuple(rows), note="In brackets, 95 % intervals.")
@@ -189,11 +198,18 @@ def _hosted(hosted: Sequence[BreakEven]) -> list[Table]:
     if not hosted:
         return []
     rows = tuple(
-        (one.model, "never" if one.requests_per_hour is None else plain(one.requests_per_hour)) for one in hosted
+        (
+            one.model,
+            one.configuration,
+            plain(one.requests_per_hour),
+            share(one.share_of_capacity) if one.is_reached else "never",
+        )
+        for one in hosted
     )
-    columns = ("hosted model", "break-even, requests an hour")
-    return [Table("break-even", "Against list prices", columns, rows)]
+    columns = ("hosted model", "against", "break-even, requests an hour", "of the capacity")
+    return [Table("break-even", "Against list prices", columns, rows, text_columns=2)]
 
 
-def _estimate(found: Estimate) -> str:
-    return with_interval(found.value, found.interval, dollars)
+def _estimate(found: Estimate, scale: float = 1.0) -> str:
+    interval = found.interval and (scale * found.interval[0], scale * found.interval[1])
+    return with_interval(scale * found.value, interval, dollars)

@@ -12,7 +12,7 @@ from pennyweight.bench.report.document import Figure, KeyFigure, Story, Table
 from pennyweight.bench.report.quantities import NONE, dollars, plain, share
 from pennyweight.bench.report.stored import StoredResult
 
-from .loads import Load, Summary, axis_label
+from .loads import Load, Summary, axis_label, comparable
 
 # Shares between 0 and 1 that are drawn together, in the order of the legend; others are in the table.
 SHARES = {
@@ -48,7 +48,7 @@ class Data(msgspec.Struct, frozen=True):
 def tell(stored: StoredResult) -> Story:
     """The story of a device under load."""
     data = msgspec.convert(stored.result.data, Data)
-    points = sorted(data.points, key=lambda one: one.load.size or 0)
+    points = comparable(data.points)
     if not points:
         return Story("Utilisation", answers=("No load was measured.",))
     fullest = max(points, key=lambda one: one.summary.output_throughput or 0)

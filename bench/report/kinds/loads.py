@@ -7,6 +7,7 @@ Seconds, tokens, and each per second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -85,9 +86,28 @@ class Point(msgspec.Struct, frozen=True):
 
 def axis_label(loads: Sequence[Load]) -> str:
     """The label of an axis of these loads."""
-    if all(load.rate is not None for load in loads):
-        return "requests/s asked for"
-    return "requests at once"
+    return "requests/s asked for" if all(load.rate is not None for load in loads) else "requests at once"
+
+
+class HasLoad(Protocol):
+    """A point of a sweep."""
+
+    @property
+    def load(self) -> Load: ...
+
+
+P = TypeVar("P", bound=HasLoad)
+
+
+def comparable(points: Sequence[P]) -> list[P]:
+    """The points that one axis can have, the smallest load first: rates, or numbers of clients, whichever are more.
+
+    A sweep over rates often begins with a closed loop, which finds the capacity.
+    """
+    rates = [one for one in points if one.load.rate is not None]
+    clients = [one for one in points if one.load.rate is None and one.load.concurrency is not None]
+    more = rates if len(rates) >= len(clients) else clients
+    return sorted(more, key=lambda one: one.load.size or 0)
 
 
 def percentile(distribution: Distribution | None, name: str) -> float | None:

@@ -9,7 +9,7 @@ import msgspec
 from pennyweight.bench.report.document import Story
 from pennyweight.bench.report.stored import StoredResult
 
-from . import compare, cost, decode, frontend, generic, gpu, hostile, serve
+from . import compare, cost, decode, frontend, generic, gpu, hostile, plan, serve, validate_plan
 
 Tell = Callable[[StoredResult], Story]
 
@@ -17,6 +17,8 @@ KINDS: Mapping[str, Tell] = {
     "serve": serve.tell,
     "gpu": gpu.tell,
     "cost": cost.tell,
+    "plan": plan.tell,
+    "validate-plan": validate_plan.tell,
     "compare": compare.tell,
     "frontend": frontend.tell,
     "decode": decode.tell,

@@ -12,7 +12,7 @@ from pennyweight.bench.report.document import Figure, KeyFigure, Story, Table
 from pennyweight.bench.report.quantities import plain, seconds, share, with_interval
 from pennyweight.bench.report.stored import StoredResult
 
-from .loads import Distribution, Point, Summary, axis_label, percentile
+from .loads import Distribution, Point, Summary, axis_label, comparable, percentile
 from .samples import Sample, cumulative_curve, itls, read_samples, running_over_time, ttfts
 
 LATENCIES = {"ttft": "Time to first token (TTFT)", "tpot": "Time per output token (TPOT)", "e2e": "Whole answer (E2E)"}
@@ -26,15 +26,14 @@ class Data(msgspec.Struct, frozen=True):
     points: tuple[Point, ...]
     endpoint: Mapping[str, Any] = {}
     workload: Mapping[str, Any] = {}
-    slo: Mapping[str, Any] = {}
+    slo: Mapping[str, Any] | None = None
     knee: Mapping[str, Any] | None = None
 
 
 def tell(stored: StoredResult) -> Story:
     """The story of a load test."""
     data = msgspec.convert(stored.result.data, Data)
-    points = sorted(data.points, key=lambda one: one.load.size or 0)
-    if not points:
+    if not data.points:
         return Story("Load", answers=("No load was measured.",))
     best = chosen_point(data)
     samples = {
@@ -44,28 +43,22 @@ def tell(stored: StoredResult) -> Story:
         title=f"Load on {data.endpoint.get('model', 'the server')}",
         answers=_answers(data, best),
         key_figures=key_figures(best.summary),
-        figures=(*_over_load(points, data), *_of_samples(data.points, samples, best), *_errors(points)),
-        tables=(_table(points), _latency_table(best)),
+        figures=(*_over_load(data), *_of_samples(data.points, samples, best), *_errors(data.points)),
+        tables=(_table(data.points), _latency_table(best)),
     )
 
 
-def knee_size(data: Data) -> float | None:
-    """The load at the knee: the rate or concurrency from which on more load brings little more than waiting."""
-    knee = data.knee or {}
-    load = knee.get("load", knee)
-    for name in ("rate", "concurrency", "size"):
-        if isinstance(load, Mapping) and isinstance(load.get(name), int | float):
-            return float(load[name])
-    return None
+def knee(data: Data) -> Point | None:
+    """The point from which on more load brings little more than waiting."""
+    number = (data.knee or {}).get("point")
+    return data.points[number] if isinstance(number, int) and 0 <= number < len(data.points) else None
 
 
 def chosen_point(data: Data) -> Point:
     """The point that the answer is about: the one at the knee, else the one of the largest goodput or throughput."""
-    knee = knee_size(data)
-    for one in data.points:
-        if knee is not None and one.load.size == knee:
-            return one
-    return max(data.points, key=lambda one: (one.summary.goodput or 0, one.summary.output_throughput or 0))
+    return knee(data) or max(
+        data.points, key=lambda one: (one.summary.goodput or 0, one.summary.output_throughput or 0)
+    )
 
 
 def key_figures(summary: Summary) -> tuple[KeyFigure, ...]:
@@ -83,13 +76,7 @@ def key_figures(summary: Summary) -> tuple[KeyFigure, ...]:
 
 def _answers(data: Data, best: Point) -> tuple[str, ...]:
     found = best.summary
-    at = (
-        "At the knee"
-        if best.load.size == knee_size(data)
-        else "At its best"
-        if len(data.points) > 1
-        else "Under a load of"
-    )
+    at = "At the knee" if best is knee(data) else "At its best" if len(data.points) > 1 else "Under a load of"
     speed = f"{plain(found.output_throughput)} output tokens/s and {plain(found.request_throughput)} requests/s"
     answers = [
         f"{at} ({best.load}) the server gave {speed}; "
@@ -118,14 +105,14 @@ def _limit(value: Any) -> str:
     return seconds(value) if isinstance(value, int | float) else str(value)
 
 
-def _over_load(points: Sequence[Point], data: Data) -> list[Figure]:
+def _over_load(data: Data) -> list[Figure]:
     """Latency and throughput against load; nothing where only one load was measured."""
-    points = [one for one in points if one.load.size is not None]
+    points = comparable(data.points)
     if len(points) < 2:
         return []
     x_label = axis_label([one.load for one in points])
-    knee = knee_size(data)
-    marks = [Mark("knee", x=knee)] if knee is not None else []
+    bend = knee(data)
+    marks = [Mark("knee", x=bend.load.size)] if bend is not None and bend in points else []
     ends = f"from {points[0].load} to {points[-1].load}"
     throughput = _series("output", points, lambda one: one.output_throughput)
     rates = [_series("completed", points, lambda one: one.request_throughput)]
