@@ -76,7 +76,8 @@ def lines(
             _logarithmic(axes, "y")
             axes.set_ylabel(f"{y_label} (log)")
         else:
-            axes.set_ylim(bottom=min([0.0, *values]))
+            highest = max([*values, *(found[1] for one in series for found in one.intervals if found is not None)])
+            axes.set_ylim(min([0.0, *values]), 1.06 * highest or 1)
             axes.set_ylabel(y_label)
         _point_at(axes, marks)
         _legend(axes, len(series) + len(marks))
@@ -103,7 +104,7 @@ def over_dates(series: Sequence[Series], y_label: str) -> Paint:
         locator = AutoDateLocator(minticks=2, maxticks=5)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * max(value for one in series for value in one.y))
         axes.set_ylabel(y_label)
         _legend(axes, len(series))
 

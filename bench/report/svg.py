@@ -9,7 +9,7 @@ from typing import Any
 from .document import Figure
 
 WIDTH = 4.6  # inches: 331 units of the viewBox, about as many pixels as a phone's column has, so that text keeps its size there
-FONT_SIZE = 10.5
+FONT_SIZE = 11.0
 
 # What matplotlib draws in these is shown in the page's colours (page.css has both palettes). The palette is Okabe and Ito's,
 # which people with any of the usual colour blindnesses can tell apart; lines differ by marker and dash as well.
