@@ -88,7 +88,9 @@ def serve_result(directory: Path, rates: tuple[float, ...] = (1, 2, 4, 5, 6, 8),
         "workload": {"name": "synthetic", "mean_input_tokens": 200, "mean_output_tokens": 64},
         "slo": {"ttft": 0.5, "tpot": 0.05},
         "points": points,
-        "knee": {"method": "Kneedle", "measure": "goodput", "load": points[3]["load"], "point": 3, "value": 5.0},
+        "knee": {"method": "Kneedle", "measure": "goodput", "load": points[3]["load"], "point": 3, "value": 5.0}
+        if len(points) > 3
+        else None,
     }
     write_result(directory, make_result("serve", data, **changes))
     for number, rate in enumerate(rates):
