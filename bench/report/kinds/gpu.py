@@ -183,6 +183,8 @@ def _timeline(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
     )
     if clock is None:
         return []
+    # Of several devices, which do the same, one is shown: all of them in one line would be a zigzag.
+    rows = [row for row in rows if row.get("device") == rows[0].get("device")]
     series = []
     for name, label in SHARES.items():
         known = [(float(row[clock]), 100 * float(row[name])) for row in rows if isinstance(row.get(name), int | float)]

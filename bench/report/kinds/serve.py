@@ -76,10 +76,11 @@ def key_figures(summary: Summary) -> tuple[KeyFigure, ...]:
 
 def _answers(data: Data, best: Point) -> tuple[str, ...]:
     found = best.summary
-    at = "At the knee" if best is knee(data) else "At its best" if len(data.points) > 1 else "Under a load of"
+    where = "At the knee" if best is knee(data) else "At its best"
+    at = f"{where} ({best.load})" if len(data.points) > 1 else f"With {best.load}"
     speed = f"{plain(found.output_throughput)} output tokens/s and {plain(found.request_throughput)} requests/s"
     answers = [
-        f"{at} ({best.load}) the server gave {speed}; "
+        f"{at} the server gave {speed}; "
         f"the first token came after {seconds(percentile(found.ttft, 'p50'))} in the median and "
         f"{seconds(percentile(found.ttft, 'p99'))} at p99, each one after it in {seconds(percentile(found.tpot, 'p50'))}."
     ]

@@ -16,6 +16,8 @@ NAMES = {
     "ttft_p50": "TTFT p50",
     "ttft_p99": "TTFT p99",
     "tpot_p50": "TPOT p50",
+    "ttft_p90": "TTFT p90",
+    "tpot_p90": "TPOT p90",
 }
 
 
@@ -39,8 +41,7 @@ class Data(msgspec.Struct, frozen=True):
 def tell(stored: StoredResult) -> Story:
     """The story of the planner's error."""
     data = msgspec.convert(stored.result.data, Data)
-    names = [name for name in (*NAMES, *data.errors) if name in data.errors]
-    names = list(dict.fromkeys(names))
+    names = [name for name in dict.fromkeys((*NAMES, *data.errors)) if name in data.errors]
     judged = sum(not one.fitted for one in data.predictions)
     shown = ", ".join(f"{NAMES.get(name, name)} {share(data.errors[name])}" for name in names)
     labels, values = [NAMES.get(name, name) for name in names], [100 * data.errors[name] for name in names]
