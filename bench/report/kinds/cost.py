@@ -91,7 +91,7 @@ def tell(stored: StoredResult) -> Story:
             KeyFigure(f"{one.name}: $/M tokens", price(one).value, dollars, more_is_better=False) for one in known
         ),
         figures=(*_waterfall(data.waterfall), *_prices(known, cheapest), *_break_even(hosted, cheapest)),
-        tables=(_table(data.configurations), *_hosted(data.break_even)),
+        tables=(_table(data.configurations), *_hosted(hosted)),
     )
 
 

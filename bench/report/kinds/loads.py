@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from pennyweight.bench.report.charts import Interval
-from pennyweight.bench.report.quantities import plain
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -70,7 +69,7 @@ class Load(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.rate is not None:
-            return f"{plain(self.rate)} requests/s"
+            return f"{self.rate:.3g} requests/s"
         if self.concurrency is not None:
             return f"{self.concurrency} at once"
         return "as fast as possible" if self.mode == "open" else self.mode

@@ -44,7 +44,7 @@ def tell(stored: StoredResult) -> Story:
         answers=_answers(data, best),
         key_figures=key_figures(best.summary),
         figures=(*_over_load(data), *_of_samples(data.points, samples, best), *_errors(data.points)),
-        tables=(_table(data.points), _latency_table(best)),
+        tables=(_table(sorted(data.points, key=_order)), _latency_table(best)),
     )
 
 
@@ -191,6 +191,11 @@ def _errors(points: Sequence[Point]) -> list[Figure]:
     alt = "Errors by kind: " + ", ".join(f"{kind} {count}" for kind, count in ordered) + "."
     paint = bars(labels, values, "requests", plain)
     return [Figure("errors", "Requests that failed, by kind", alt, paint, height=rows_height(len(labels)))]
+
+
+def _order(point: Point) -> tuple[bool, float]:
+    """Open loops before closed ones, the smallest first."""
+    return point.load.rate is None, point.load.size or 0
 
 
 def _table(points: Sequence[Point]) -> Table:
