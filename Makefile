@@ -97,10 +97,10 @@ endef
 
 # Each installation compiles the kernels beside their sources, which is no change of these: the first mark is made anew with each.
 .venv/installed-test: pyproject.toml constraints.txt | .venv/installed
-	$(call install_package,[test])
+	$(call install_package,[bench$(comma)test])
 
 .venv/installed-check: pyproject.toml constraints.txt | .venv/installed
-	$(call install_package,[test$(comma)check])
+	$(call install_package,[bench$(comma)test$(comma)check])
 
 # vLLM's dependencies are many and pinned: an environment of its own keeps the server's small. Its worker is all of Pennyweight that
 # runs there, so a copy without kernels will do. vLLM brings builds for CUDA of three packages that break where PyTorch is a CPU's.

@@ -1,0 +1,44 @@
+"""The kinds of results that have a story of their own, by the name of their command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from pennyweight.bench.report.document import Story
+from pennyweight.bench.report.stored import StoredResult
+
+from . import compare, cost, decode, frontend, generic, gpu, hostile, plan, serve, validate_plan
+
+Tell = Callable[[StoredResult], Story]
+
+KINDS: Mapping[str, Tell] = {
+    "serve": serve.tell,
+    "gpu": gpu.tell,
+    "cost": cost.tell,
+    "plan": plan.tell,
+    "validate-plan": validate_plan.tell,
+    "compare": compare.tell,
+    "frontend": frontend.tell,
+    "decode": decode.tell,
+    "hostile": hostile.tell,
+}
+# A page of a suite answers in this order: how fast, how full, how dear, against what.
+ORDER = tuple(KINDS)
+
+
+def tell(stored: StoredResult) -> Story:
+    """The result's story; its plain tables where its kind, or the form of its data, isn't known here."""
+    known = KINDS.get(stored.result.kind)
+    if known is None:
+        return generic.tell(stored)
+    try:
+        return known(stored)
+    except msgspec.ValidationError:
+        return generic.tell(stored)
+
+
+def place(kind: str) -> int:
+    """Where the kind stands in a page."""
+    return ORDER.index(kind) if kind in ORDER else len(ORDER)

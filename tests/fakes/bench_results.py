@@ -1,0 +1,276 @@
+"""Results of benchmarks that were never run, in the forms that their commands write, for tests of what reads them."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pennyweight.bench.machine import Machine
+from pennyweight.bench.result import FILE, Result
+
+MACHINE = Machine("AMD EPYC", ("avx2", "avx512f"), 2, 24 * 2**30, "Linux", "3.11.7")
+
+
+def make_result(kind: str, data: Mapping[str, Any], **changes: Any) -> Result:
+    """A result of a kind."""
+    known: dict[str, Any] = {
+        "command": f"pennyweight bench {kind} --out somewhere",
+        "started": "2026-11-26T10:00:00+00:00",
+        "finished": "2026-11-26T10:10:00+00:00",
+        "machine": MACHINE,
+        "versions": {"pennyweight": "0.1.0 (abcdef123456)"},
+        "settings": {"seed": 0},
+    }
+    return Result(kind=kind, data=data, **(known | changes))
+
+
+def write_result(directory: Path, result: Result) -> Path:
+    """Write it as a benchmark's --out does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / FILE).write_bytes(msgspec.json.encode(result))
+    return directory
+
+
+def distribution(middle: float) -> dict[str, Any]:
+    """Percentiles around a median, with intervals."""
+    shares = {"p50": 1, "p90": 1.6, "p95": 2, "p99": 3, "p999": 4, "max": 5, "mean": 1.1, "std": 0.4, "min": 0.5}
+    found: dict[str, Any] = {name: share * middle for name, share in shares.items()}
+    return found | {
+        "count": 100,
+        "p50_interval": [0.93 * middle, 1.08 * middle],
+        "p99_interval": [2.4 * middle, 3.7 * middle],
+    }
+
+
+def summary(rate: float, capacity: float = 6.0) -> dict[str, Any]:
+    """What a server of a capacity does under a rate of requests."""
+    served = min(rate, capacity)
+    crowd = 1 / max(0.04, 1 - rate / (capacity * 1.05))
+    good = served * (0.995 if rate < 0.9 * capacity else 0.4)
+    return {
+        "requests": 200,
+        "completed": 197 if rate > capacity else 200,
+        "failed": 3 if rate > capacity else 0,
+        "errors": {"timeout": 2, "http_503": 1} if rate > capacity else {},
+        "duration": 200 / served,
+        "input_tokens": 40_000,
+        "output_tokens": 12_800,
+        "cached_tokens": 9_000,
+        "request_throughput": served,
+        "input_throughput": 200 * served,
+        "output_throughput": 64 * served,
+        "total_throughput": 264 * served,
+        "goodput": good,
+        "slo_attainment": good / rate,
+        "ttft": distribution(0.06 * crowd),
+        "ttft_scheduled": distribution(0.061 * crowd),
+        "tpot": distribution(0.012 * crowd**0.5),
+        "itl": distribution(0.011 * crowd**0.5),
+        "e2e": distribution(0.8 * crowd**0.6),
+        "lag": distribution(0.0004),
+    }
+
+
+def serve_result(directory: Path, rates: tuple[float, ...] = (1, 2, 4, 5, 6, 8), **changes: Any) -> Path:
+    """A load test over rates, with samples."""
+    generator = random.Random(0)
+    points = [
+        {"load": {"mode": "open", "rate": rate, "arrivals": "poisson"}, "summary": summary(rate), "complaints": []}
+        for rate in rates
+    ]
+    data = {
+        "endpoint": {"url": "http://127.0.0.1:8000", "model": "smollm2-135m-instruct"},
+        "workload": {"name": "synthetic", "mean_input_tokens": 200, "mean_output_tokens": 64},
+        "slo": {"ttft": 0.5, "tpot": 0.05},
+        "points": points,
+        "knee": {"method": "Kneedle", "measure": "goodput", "load": points[3]["load"], "point": 3, "value": 5.0}
+        if len(points) > 3
+        else None,
+    }
+    write_result(directory, make_result("serve", data, **changes))
+    for number, rate in enumerate(rates):
+        with gzip.open(directory / f"samples-{number}.jsonl.gz", "wb") as file:
+            for index in range(200):
+                file.write(msgspec.json.encode(_sample(generator, index, rate)) + b"\n")
+    return directory
+
+
+def _sample(generator: random.Random, index: int, rate: float) -> dict[str, Any]:
+    sent = index / rate + generator.random()
+    first = sent + generator.lognormvariate(-2.8 + rate / 6, 0.5)
+    arrivals = [first]
+    for _ in range(20):
+        arrivals.append(arrivals[-1] + generator.lognormvariate(-4.4 + rate / 12, 0.4))
+    ended = arrivals[-1]
+    return {
+        "index": index,
+        "scheduled": sent,
+        "sent": sent,
+        "first": first,
+        "ended": ended,
+        "arrivals": arrivals,
+        "pieces": [1, *[3] * 20],
+        "status": 200,
+        "error": None,
+    }
+
+
+def _estimate(value: float) -> dict[str, float]:
+    return {"value": value, "low": 0.95 * value, "high": 1.06 * value}
+
+
+def cost_data() -> dict[str, Any]:
+    """Of ``bench cost``."""
+    prices = {"vLLM bfloat16": 0.61, "native bfloat16": 0.42, "native int8": 0.27, "int8, prefix cache": 0.19}
+    configurations = [
+        {
+            "name": name,
+            "dollars_per_hour": 0.085,
+            "rounds": [],
+            "cost": {
+                "per_million_input": _estimate(0.8 * price),
+                "per_million_output": _estimate(3 * price),
+                "per_million_total": _estimate(price),
+                "per_request": _estimate(price / 3000),
+                "per_accepted": None,
+            },
+        }
+        for name, price in prices.items()
+    ]
+    before = None
+    waterfall = []
+    for name, price in prices.items():
+        waterfall.append(
+            {"name": name, "dollars_per_million": price, "saved": None if before is None else before - price}
+        )
+        before = price
+    return {
+        "workload": {"name": "chat"},
+        "configurations": configurations,
+        "waterfall": waterfall,
+        "break_even": [
+            {
+                "configuration": "int8, prefix cache",
+                "model": model,
+                "hosted_per_request": 0.085 / at,
+                "requests_per_hour": at,
+                "tokens_per_hour": 264 * at,
+                "share_of_capacity": at / 20_000,
+            }
+            for model, at in (("large-hosted", 640.0), ("small-hosted", 5200.0), ("tiny-hosted", 31_000.0))
+        ],
+    }
+
+
+def gpu_data() -> dict[str, Any]:
+    """Of ``bench gpu``."""
+    points = [
+        {
+            "load": {"mode": "closed", "concurrency": level},
+            "summary": summary(min(6, 0.4 * level**0.7)),
+            "utilisation": {
+                "mfu": 0.02 * level**0.7,
+                "mbu": 0.78 - 0.3 / level,
+                "sm": 0.9 - 0.5 / level,
+                "dram": 0.7 - 0.3 / level,
+                "power_watts": 300 + 60 * level**0.5,
+                "joules_per_token": 5 / level**0.7,
+            },
+            "time_split": {
+                "prefill": 2 + level / 10,
+                "decode": 20.0,
+                "idle": 10 / level,
+                "recompute": level / 100,
+                "retries": 0.0,
+            },
+            "dollars_per_million_total": 4 / level**0.7,
+        }
+        for level in (1, 4, 16, 64)
+    ]
+    return {
+        "device": "NVIDIA H200",
+        "points": points,
+        "timeline": [{"at": 0.1 * n, "mfu": 0.3, "mbu": 0.6} for n in range(50)],
+    }
+
+
+def frontend_data() -> dict[str, Any]:
+    """Of ``bench frontend``."""
+    costs = {"pennyweight": (180, 9, 5000), "litellm": (10_000, 400, 180), "vllm-router": (70, 5, 20_000)}
+    rows = [
+        {
+            "server": server,
+            "version": "1.0",
+            "connections": connections,
+            "requests_per_second": speed * min(1, 0.3 + connections / 64),
+            "cpu_us_per_request": a_request,
+            "cpu_us_per_streamed_token": a_token,
+            "added_p50": a_request * 1e-6 * connections**0.6,
+            "added_p99": 3 * a_request * 1e-6 * connections**0.6,
+        }
+        for server, (a_request, a_token, speed) in costs.items()
+        for connections in (1, 16, 64, 256)
+    ]
+    return {"rows": rows}
+
+
+def hostile_data() -> dict[str, Any]:
+    """Of ``bench hostile``."""
+
+    def phase(factor: float) -> dict[str, float]:
+        values = {"ttft": 0.09, "e2e": 0.9, "lag": 0.001}
+        shares = {"p50": 1, "p90": 1.5, "p99": 2.2}
+        found = {
+            f"{name}_{at}": value * share * factor for name, value in values.items() for at, share in shares.items()
+        }
+        return found | {"requests": 86, "failures": 0}
+
+    return {
+        "model": "smollm2-135m-instruct",
+        "kinds": 53,
+        "hostile_requests": 2000,
+        "hostile_rate": 20.0,
+        "capacity": 8.5,
+        "good_rate": 4.2,
+        "good_requests": 860,
+        "good_failures": [],
+        "complaints": {"huge_body": 2, "cut_body": 1},
+        "alone": [phase(1), phase(1.1)],
+        "attacked": [phase(1.2), phase(1.1)],
+        "all_alone": phase(1.05),
+        "all_attacked": phase(1.15),
+    }
+
+
+def decode_data() -> dict[str, Any]:
+    """Of ``bench decode``."""
+    return {
+        "device": {"device": "NVIDIA H200", "peak": 4.8e12, "source": "NVIDIA"},
+        "parameters": 8_030_000_000,
+        "shape": {"layers": 32},
+        "steps": [
+            {
+                "batch": batch,
+                "step_seconds": 0.0045 + batch * 2e-5,
+                "rounds": [0.0044 + batch * 2e-5, 0.0047 + batch * 2e-5],
+                "tokens_per_second": batch / (0.0045 + batch * 2e-5),
+                "bytes_per_step": 16e9 + batch * 2e7,
+                "mbu": 0.7 - batch / 2000,
+            }
+            for batch in (1, 16, 64, 256)
+        ],
+    }
+
+
+EXAMPLES: Mapping[str, Any] = {
+    "cost": cost_data,
+    "gpu": gpu_data,
+    "frontend": frontend_data,
+    "hostile": hostile_data,
+    "decode": decode_data,
+}
