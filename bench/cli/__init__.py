@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .compare import compare
+from .cost import cost
 from .decode import decode
 from .hostile import hostile
 
@@ -21,5 +22,6 @@ bench = typer.Typer(
     rich_markup_mode="rich",
 )
 bench.command()(compare)
+bench.command()(cost)
 bench.command()(hostile)
 bench.command()(decode)
