@@ -25,7 +25,9 @@ def cost(
     system_prompt: Annotated[Path | None, typer.Option(help="A text that stands before every prompt.")] = None,
     requests: Annotated[int, typer.Option(min=1, help="Of each round, on each configuration.")] = 40,
     warm_up: Annotated[int, typer.Option(min=0, help="Requests before them, which don't count.")] = 8,
-    probes: Annotated[int, typer.Option(min=0, help="Prompts whose prefill alone is timed; 0 takes --output-weight.")] = 16,
+    probes: Annotated[
+        int, typer.Option(min=0, help="Prompts whose prefill alone is timed; 0 takes --output-weight.")
+    ] = 16,
     output_weight: Annotated[
         float, typer.Option(min=0, help="How many input tokens' cost an output token has, without probes.")
     ] = 4.0,
@@ -97,7 +99,9 @@ def cost(
     models = [book.model(id) for id in against] if against else list(book.models.values())
     try:
         plan = Plan(concurrency, processes, output_weight, parse_slo(slo or ()), seed)
-        workload = Workload(prompts, output_tokens, system_prompt.read_text(encoding="utf-8") if system_prompt else None)
+        workload = Workload(
+            prompts, output_tokens, system_prompt.read_text(encoding="utf-8") if system_prompt else None
+        )
         anew = any(one.url for one in configurations)
         selections = workload.select(rounds, warm_up, probes, requests, seed, anew=anew)
         versions = {one.peer.name: one.peer.version() for one in configurations if one.peer}

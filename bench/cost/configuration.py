@@ -130,7 +130,9 @@ def _dollars_per_hour(entry: Entry, book: PriceBook) -> Decimal:
     else:
         found = book.find(entry.price)
         if not isinstance(found, GpuPrice | MachinePrice):
-            raise ConfigError(f"configuration {entry.name}: {entry.price} is a hosted model, which has no price an hour")
+            raise ConfigError(
+                f"configuration {entry.name}: {entry.price} is a hosted model, which has no price an hour"
+            )
         dollars = found.dollars_per_hour
     if not (dollars.is_finite() and dollars > 0):
         raise ConfigError(f"configuration {entry.name}: dollars_per_hour must be more than 0")
@@ -142,9 +144,7 @@ def _peer(entry: Entry, serving: Serving) -> Peer:
         raise ConfigError(f"configuration {entry.name}: a peer wants --model, the directory of what it serves")
     model, options = serving.model, tuple(shlex.split(entry.options))
     if entry.peer == "native":
-        return Pennyweight(
-            model, entry.dtype, serving.kv_cache_gib, prefix_caching=entry.prefix_cache, options=options
-        )
+        return Pennyweight(model, entry.dtype, serving.kv_cache_gib, prefix_caching=entry.prefix_cache, options=options)
     if serving.vllm_python is None:
         raise ConfigError(f"configuration {entry.name}: vLLM wants --vllm-python, the Python that it is installed for")
     return Vllm(
@@ -162,5 +162,7 @@ def _peer(entry: Entry, serving: Serving) -> Peer:
 
 def described(configuration: Configuration) -> Mapping[str, Any]:
     """For the result."""
-    served = {"url": configuration.url} if configuration.peer is None else {"command": list(configuration.peer.command(0))}
+    served = (
+        {"url": configuration.url} if configuration.peer is None else {"command": list(configuration.peer.command(0))}
+    )
     return {"name": configuration.name, "dollars_per_hour": float(configuration.dollars_per_hour), **served}

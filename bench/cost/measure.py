@@ -101,7 +101,9 @@ async def _load(
     async def ask(rows: list[int], output_tokens: int | None = None) -> list[Sample]:
         load = await drive(endpoint, workload.requests(endpoint, rows, output_tokens), mode, processes=plan.processes)
         if failed := next((sample for sample in load.samples if sample.error is not None), None):
-            raise BadAnswer(f"a request before the load failed: {failed.error}, status {failed.status}: {failed.message}")
+            raise BadAnswer(
+                f"a request before the load failed: {failed.error}, status {failed.status}: {failed.message}"
+            )
         return load.samples
 
     if selection.warm_up:

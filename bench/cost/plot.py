@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from .waterfall import Step
 
 COST, SAVED, DEARER = "#4063a3", "#3d8b5f", "#b5482f"
-# The same data give the same file.
-REPEATABLE = {"svg.hashsalt": "pennyweight"}
 
 
 def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
@@ -24,7 +22,9 @@ def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
         value = step.dollars_per_million
         axes.bar(place, value, 0.62, color=COST)
         axes.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=4)
-        axes.annotate(f"${value:.3g}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", va="bottom")
+        axes.annotate(
+            f"${value:.3g}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", va="bottom"
+        )
         if step.saved is not None and step.saved_share is not None:
             before = value + step.saved
             axes.bar(place, step.saved, 0.62, bottom=value, color=SAVED if step.saved >= 0 else DEARER, alpha=0.35)
@@ -45,5 +45,5 @@ def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
     axes.margins(y=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(REPEATABLE):
+    with matplotlib.rc_context({"svg.hashsalt": "pennyweight"}):  # so that the same data give the same file
         figure.savefig(path, format="svg", metadata={"Date": None})

@@ -126,7 +126,8 @@ def _configuration_data(one: Priced) -> dict[str, Any]:
         "is_aside": one.configuration.is_aside,
         "rounds": [_round_data(each, one.configuration.dollars_per_hour) for each in one.measured],
         "cost": one.cost,
-        "capacity": one.capacity and {
+        "capacity": one.capacity
+        and {
             "requests_per_hour": one.capacity.requests_per_hour,
             "tokens_per_hour": one.capacity.tokens_per_hour,
         },

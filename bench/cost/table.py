@@ -15,7 +15,17 @@ def cost_table(report: CostReport) -> Table:
     """A row for each configuration: its speed, what its tokens and answers cost, and what it saved over the step before."""
     table = Table(title="at the load's own throughput, with 95 % intervals; $/M: for a million tokens")
     table.add_column("configuration")
-    for heading in ("$/h", "requests/h", "out tok/s", "$/M in", "$/M out", "$/M both", "$/1000 requests", "$/1000 accepted", "saved"):
+    for heading in (
+        "$/h",
+        "requests/h",
+        "out tok/s",
+        "$/M in",
+        "$/M out",
+        "$/M both",
+        "$/1000 requests",
+        "$/1000 accepted",
+        "saved",
+    ):
         table.add_column(heading, justify="right")
     saved = {step.name: step.saved_share for step in report.steps}
     for one in report.priced:
@@ -65,7 +75,9 @@ def break_even_table(report: CostReport) -> Table | None:
         cells = []
         for name in names:
             one = found[name, model]
-            cells.append(f"{one.requests_per_hour:,.0f} ({one.share_of_capacity:.0%})" if one.share_of_capacity <= 1 else "never")
+            cells.append(
+                f"{one.requests_per_hour:,.0f} ({one.share_of_capacity:.0%})" if one.share_of_capacity <= 1 else "never"
+            )
         table.add_row(escape(model), f"{found[names[0], model].hosted_per_request * THOUSAND:.4g}", *cells)
     return table
 

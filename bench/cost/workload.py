@@ -51,7 +51,9 @@ class Workload:
             "system_prompt_characters": len(self._system_prompt or ""),
         }
 
-    def select(self, rounds: int, warm_up: int, probes: int, requests: int, seed: int, *, anew: bool) -> list[Selection]:
+    def select(
+        self, rounds: int, warm_up: int, probes: int, requests: int, seed: int, *, anew: bool
+    ) -> list[Selection]:
         """The rows of each round, at random but the same for the same seed.
 
         Rounds on servers that are started for each take the same rows; ``anew`` takes others for each, for a server that goes
@@ -69,10 +71,14 @@ class Workload:
         selections = []
         for number in range(rounds):
             rows = order[number * each :] if anew else order
-            selections.append(Selection(rows[:warm_up], rows[warm_up : warm_up + probes], rows[warm_up + probes : each]))
+            selections.append(
+                Selection(rows[:warm_up], rows[warm_up : warm_up + probes], rows[warm_up + probes : each])
+            )
         return selections
 
-    def requests(self, endpoint: Endpoint, rows: Sequence[int], output_tokens: int | None = None) -> list[PlannedRequest]:
+    def requests(
+        self, endpoint: Endpoint, rows: Sequence[int], output_tokens: int | None = None
+    ) -> list[PlannedRequest]:
         """The requests of these rows, in their order; with ``output_tokens`` of just so many. Raises ValueError."""
         planned = []
         for row in (self._rows[number] for number in rows):
