@@ -116,15 +116,16 @@ def cost(
         },
     )
     measured = asyncio.run(until_terminated(run_rounds(configurations, workload, selections, plan)))
+    if out is not None:
+        for number, one in enumerate(measured):
+            path = samples_path(out, number)
+            write_samples(path, one.samples)
+            one.raw_file = path.name
     report = make_report(configurations, measured, models, requests_per_hour or (), seed)
     division = "measured by a probe of prefill" if probes else f"an output token weighs {output_weight:g} input tokens"
     data = {"workload": workload.describe(), "slo": plan.slo, "division": division, **report.data()}
-    if out is not None:
-        for number, one in enumerate(measured):
-            if one.samples:
-                write_samples(samples_path(out, number), one.samples)
-        if report.steps:
-            save_waterfall(out / "waterfall.svg", report.steps)
+    if out is not None and report.steps:
+        save_waterfall(out / "waterfall.svg", report.steps)
     result = run.result(data, versions=versions, complaints=report.complaints)
     tables = [cost_table(report), load_table(report), break_even_table(report)]
     show(result, out, *(table for table in tables if table is not None))

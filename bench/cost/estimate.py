@@ -99,8 +99,14 @@ def estimate(value: float | None, drawn: Floats) -> Estimate | None:
     """A value with the interval of its resamples."""
     if value is None:
         return None
+    low, high = interval(drawn)
+    return Estimate(value, low if np.isfinite(low) else None, high if np.isfinite(high) else None)
+
+
+def interval(drawn: Floats) -> tuple[float, float]:
+    """The 95 % interval of resampled values; an end that lies among infinite values is infinite."""
     low, high = np.percentile(drawn, LEVEL, method="nearest")
-    return Estimate(value, float(low) if np.isfinite(low) else None, float(high) if np.isfinite(high) else None)
+    return float(low), float(high)
 
 
 def _table(one: Round, dollars_per_hour: Decimal) -> Floats:

@@ -16,6 +16,7 @@ from pennyweight.bench.load.sample import BadAnswer, Sample
 from pennyweight.bench.load.slo import Slo
 from pennyweight.bench.load.summary import Summary, summarise
 from pennyweight.bench.load.view import View
+from pennyweight.bench.load.worker import ClientDied
 from pennyweight.bench.machine import busy_cores
 from pennyweight.bench.peers.base import PeerFailed
 from pennyweight.bench.peers.process import running
@@ -53,6 +54,7 @@ class Measured(msgspec.Struct, kw_only=True):
     load: Round | None = None
     complaints: list[str] = msgspec.field(default_factory=list)
     failure: str | None = None
+    raw_file: str | None = None  # of the samples, beside the result
 
 
 async def measure(
@@ -70,7 +72,7 @@ async def measure(
         say("starting" if configuration.peer is not None else "looking for its model")
         async with _served(configuration) as (endpoint, found.seconds_to_ready):
             await _load(found, endpoint, workload, selection, plan, view, say)
-    except (PeerFailed, BadAnswer) as error:
+    except (PeerFailed, BadAnswer, ClientDied) as error:
         found.failure = str(error)
         say(f"failed: {error}")
     return found
@@ -123,6 +125,8 @@ async def _load(
         keep_text=workload.has_checks(selection.measured),
     )
     found.samples = load.samples
+    if all(sample.error is not None for sample in load.samples):
+        raise BadAnswer(f"every request failed; the first one: {load.samples[0].error}, {load.samples[0].message}")
     found.summary = summarise(load.samples, plan.slo, plan.seed)
     found.load = as_round(load.samples, probes, workload, selection, plan)
     found.complaints += complaints(load.samples, found.summary, load.client)

@@ -142,6 +142,7 @@ def _round_data(each: Measured, dollars_per_hour: Decimal) -> dict[str, Any]:
         "seconds_to_ready": each.seconds_to_ready,
         "summary": each.summary,
         "failure": each.failure,
+        "samples": each.raw_file,
     }
     if each.load is not None:
         bill, tokens = each.load.bill(dollars_per_hour), each.load.input_tokens + each.load.output_tokens

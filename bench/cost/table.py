@@ -24,7 +24,7 @@ def cost_table(report: CostReport) -> Table:
         "$/M both",
         "$/1000 requests",
         "$/1000 accepted",
-        "saved",
+        "saved, of the first",
     ):
         table.add_column(heading, justify="right")
     saved = {step.name: step.saved_share for step in report.steps}

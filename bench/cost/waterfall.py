@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
-from .estimate import LEVEL, Totals
+from .estimate import Totals, interval
 
 Interval = tuple[float, float]
 
@@ -36,23 +35,18 @@ def waterfall(steps: Sequence[tuple[str, Totals]]) -> list[Step]:
         if value is None:
             continue
         if before is None:
-            found.append(Step(name, value, _interval(drawn)))
+            found.append(Step(name, value, interval(drawn)))
         else:
             saved = found[-1].dollars_per_million - value
             found.append(
                 Step(
                     name,
                     value,
-                    _interval(drawn),
+                    interval(drawn),
                     saved,
-                    _interval(before - drawn),
+                    interval(before - drawn),
                     saved / found[0].dollars_per_million,
                 )
             )
         before = drawn
     return found
-
-
-def _interval(drawn: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Interval:
-    low, high = np.percentile(drawn, LEVEL)
-    return float(low), float(high)
