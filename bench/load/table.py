@@ -45,7 +45,12 @@ def _loads(points: Sequence[Point], knee: Mapping[str, Any] | None) -> Table:
         cells += [f"{found.input_throughput:.0f}", f"{found.output_throughput:.0f}"]
         if has_slo:
             cells.append(f"{found.goodput or 0:.2f} ({found.slo_attainment or 0:.0%})")
-        cells += [_pair(found.ttft), _pair(found.tpot), _pair(found.e2e), "-" if found.lag is None else _ms(found.lag.p99)]
+        cells += [
+            _pair(found.ttft),
+            _pair(found.tpot),
+            _pair(found.e2e),
+            "-" if found.lag is None else _ms(found.lag.p99),
+        ]
         if has_cache:
             cells.append(_cached(point.prefix_cache))
         table.add_row(name, *cells, style=None if not point.complaints else "red")
