@@ -8,6 +8,7 @@ from .compare import compare
 from .cost import cost
 from .decode import decode
 from .hostile import hostile
+from .serve import serve
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
@@ -21,6 +22,7 @@ bench = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+bench.command()(serve)
 bench.command()(compare)
 bench.command()(cost)
 bench.command()(hostile)

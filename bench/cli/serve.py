@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pennyweight.bench.load.experiment import Experiment, Point
+    from pennyweight.bench.load.view import View
 
 ARRIVALS = "Arrivals"
 PROMPTS = "Prompts"
@@ -265,6 +272,83 @@ def serve(
     when more than 1 % of the requests failed, or when tokens could not be counted. Repeated against the same running server, the
     same seed meets a filled prefix cache: take another --seed.
     """
-    from pennyweight.bench.load.complaints import MOST_LAG  # noqa: F401
+    settings = dict(locals())
 
-    settings: dict[str, Any] = dict(locals())
+    from pennyweight.bench.load.choice import Arrivals, Source
+    from pennyweight.bench.load.endpoint import find_endpoint, parse_api, parse_object
+    from pennyweight.bench.load.experiment import Experiment
+    from pennyweight.bench.load.measurement import measure
+    from pennyweight.bench.load.sample import BadAnswer
+    from pennyweight.bench.load.slo import parse_slo
+    from pennyweight.bench.load.sweep import knee_of
+    from pennyweight.bench.load.table import make_tables
+    from pennyweight.bench.load.view import View, label
+    from pennyweight.bench.load.worker import ClientDied
+    from pennyweight.bench.machine import usable_cores
+    from pennyweight.bench.result import Run, show
+
+    run = Run("serve", settings)
+    asked = Arrivals(rate or (), concurrency or (), max_concurrency, arrivals, cv, burstiness, rate_scale, sweep)
+    source = Source(
+        prompts=prompts,
+        trace=trace,
+        skip=skip,
+        limit=limit,
+        begin=begin,
+        seconds=duration,
+        block_tokens=block_tokens,
+        input_scale=input_scale,
+        output_scale=output_scale,
+        most_input=max_input_tokens,
+        most_output=max_output_tokens,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        prefix_tokens=prefix_tokens,
+        prefixes=prefixes,
+        turns=turns,
+        think_time=think_time,
+        tokenizer=tokenizer,
+    )
+
+    async def load(view: View) -> tuple[Experiment, list[Point]]:
+        asked.check(is_trace=trace is not None)
+        found = await find_endpoint(
+            url,
+            model=model,
+            api=parse_api(endpoint),
+            stream=stream,
+            api_key=os.environ.get(api_key_env),
+            extra_body=parse_object(extra_body),
+        )
+        experiment = Experiment(
+            endpoint=found,
+            workload=await source.workload(found),
+            seed=seed,
+            requests=requests,
+            seconds=duration,
+            exact=prompts is None if ignore_eos is None else ignore_eos,
+            slo=parse_slo(slo or ()),
+            warmup=warmup,
+            cooldown=cooldown,
+            warmup_requests=warmup_requests,
+            processes=processes,
+            cores=usable_cores(),
+            most_lag=max_lag / 1000,
+            request_seconds=timeout,
+        )
+        return experiment, await measure(experiment, asked, view, out)
+
+    try:
+        with View() as view:
+            experiment, points = asyncio.run(load(view))
+    except (BadAnswer, ClientDied, ValueError, OSError) as error:
+        typer.echo(f"pennyweight bench serve: {error}", err=True)
+        raise typer.Exit(1) from None
+    knee = knee_of(points)
+    data = {**experiment.describe(), "points": [point.describe() for point in points], "knee": knee}
+    many = len(points) > 1
+    complaints = [f"{label(one.load)}: {text}" if many else text for one in points for text in one.complaints]
+    result = run.result(data, versions={}, complaints=tuple(complaints))
+    show(result, out, *make_tables(points, knee))
+    if not result.is_valid:
+        sys.exit(1)

@@ -33,6 +33,11 @@ class Arrivals:
     cv: float | None = None
     burstiness: float | None = None
     rate_scale: float | None = None
+    sweep: str | None = None
+
+    def check(self, *, is_trace: bool) -> None:
+        """Raises ValueError for what can't be, before a server is asked anything."""
+        self.modes(1.0 if is_trace else None)
 
     def template(self, trace_rate: float | None) -> OpenLoop:
         """An open loop as it was asked for, at the trace's own rate (scaled) or at 1. Raises ValueError."""
@@ -46,12 +51,20 @@ class Arrivals:
         return OpenLoop(1.0, process or "poisson", cv, self.max_concurrency)
 
     def modes(self, trace_rate: float | None) -> list[Mode]:
-        """The loads that were asked for: an open loop at each rate, or a closed one of each concurrency. Raises ValueError."""
+        """The loads that were asked for: an open loop at each rate, or a closed one of each concurrency; none for a sweep,
+        which finds its own. Raises ValueError.
+        """
         if self.rate and (self.concurrency or self.rate_scale is not None):
             raise ValueError(
                 "--rate is an open loop; it goes with neither --concurrency nor --rate-scale (each is a load)"
             )
         template = self.template(trace_rate)
+        if self.sweep is not None:
+            if self.rate or self.concurrency or self.sweep not in ("rate", "concurrency"):
+                raise ValueError(
+                    "--sweep is rate or concurrency, and finds these itself; leave --rate and --concurrency"
+                )
+            return []
         if self.concurrency or (self.max_concurrency and not self.rate and template.arrivals != "trace"):
             levels = parse_levels(self.concurrency, "concurrency") or [float(self.max_concurrency or 1)]
             if any(not math.isfinite(level) or level != int(level) for level in levels):

@@ -72,6 +72,14 @@ class Experiment:
     most_lag: float = MOST_LAG
     request_seconds: float = REQUEST_SECONDS
 
+    def describe(self) -> dict[str, Any]:
+        """What it measures, for the result."""
+        return {
+            "endpoint": {"url": self.endpoint.url, "model": self.endpoint.model, "api": self.endpoint.api},
+            "workload": self.workload.describe(),
+            "slo": self.slo,
+        }
+
     async def warm_up(self) -> None:
         """Send the warm-up's requests. Raises BadAnswer when none of them succeeds, ClientDied, ValueError."""
         if not self.warmup_requests:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ METHOD = "Kneedle"
 Watch = Callable[[Mode], OnProgress | None]
 
 
-async def measure_all(experiment: Experiment, modes: Sequence[Mode], watch: Watch) -> AsyncIterator[Point]:
+async def measure_all(experiment: Experiment, modes: Sequence[Mode], watch: Watch) -> AsyncGenerator[Point]:
     """Each load in turn."""
     for number, mode in enumerate(modes):
         yield await experiment.measure(mode, number, watch(mode))
@@ -31,7 +31,7 @@ async def measure_all(experiment: Experiment, modes: Sequence[Mode], watch: Watc
 
 async def sweep_rates(
     experiment: Experiment, template: OpenLoop, watch: Watch, clients: int = CAPACITY_CLIENTS
-) -> AsyncIterator[Point]:
+) -> AsyncGenerator[Point]:
     """A closed loop of ``clients``, whose throughput is taken for the capacity, and then open loops at shares of it.
 
     GuideLLM's sweep goes the same way: the throughput of a full server bounds the rates in between.
@@ -46,7 +46,7 @@ async def sweep_rates(
         yield await experiment.measure(mode, number, watch(mode))
 
 
-async def sweep_concurrency(experiment: Experiment, watch: Watch) -> AsyncIterator[Point]:
+async def sweep_concurrency(experiment: Experiment, watch: Watch) -> AsyncGenerator[Point]:
     """Closed loops of 1, 2, 4, ... clients until twice as many bring less than ``LEAST_GAIN`` times the tokens."""
     before, clients = 0.0, 1
     while clients <= MOST_CLIENTS:

@@ -57,7 +57,9 @@ async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> No
         assert one["at_load"][0]["per_request"] == pytest.approx(one["dollars_per_hour"] / 10)
         for each in one["rounds"]:
             assert len(read_samples(tmp_path / "out" / each["samples"])) == each["summary"]["completed"] == 4
-            assert each["dollars"] == pytest.approx(one["dollars_per_hour"] * each["summary"]["duration"] / 3600, rel=0.1)
+            assert each["dollars"] == pytest.approx(
+                one["dollars_per_hour"] * each["summary"]["duration"] / 3600, rel=0.1
+            )
     assert [step["name"] for step in data["waterfall"]] == ["dear", "cheap"]
     assert data["waterfall"][1]["saved"] > 0
     assert [(one["configuration"], one["model"]) for one in data["break_even"]] == [
@@ -106,7 +108,9 @@ async def test_a_server_that_is_not_there_is_told_and_the_other_is_still_priced(
         (["--url", "http://127.0.0.1:9", "--dollars-per-hour", "1", "--against", "gpt"], "no model's price"),
     ],
 )
-async def test_what_cannot_be_measured_is_refused_before_it_begins(tmp_path: Path, arguments: list[str], said: str) -> None:
+async def test_what_cannot_be_measured_is_refused_before_it_begins(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
     code, _, err = await bench_cost("--prompts", rows(tmp_path), *arguments)
     assert code in (1, 2)
     assert said in " ".join(err.split())

@@ -18,7 +18,9 @@ def one(text: str, serving: Serving = SERVING) -> Configuration:
 
 
 def test_a_native_peer_is_started_as_it_is_described() -> None:
-    found = one("name=native int8,peer=native,dtype=int8,prefix_cache=off,options=--max-num-seqs 8,dollars_per_hour=0.08")
+    found = one(
+        "name=native int8,peer=native,dtype=int8,prefix_cache=off,options=--max-num-seqs 8,dollars_per_hour=0.08"
+    )
     assert (found.name, found.dollars_per_hour, found.url) == ("native int8", Decimal("0.08"), None)
     assert found.peer is not None
     command = list(found.peer.command(8123))
@@ -62,7 +64,7 @@ def test_a_price_comes_from_the_books() -> None:
         ("name=a,peer=native,price=openai-gpt-6-luna", "a hosted model, which has no price an hour"),
         ("name=a,peer=native,price=aws-h10", "perhaps aws-h100"),
         ("name=a,peer=sglang,dollars_per_hour=1", "Invalid enum value 'sglang'"),
-        ("name=a,peer=native,dollars=1", "unknown field `dollars` - at"),
+        ("name=a,peer=native,dollars=1", "unknown field `dollars` (a configuration has"),
         ("name=a,name=b", "name comes twice"),
         ("name", "'name' is not of the form key=value"),
     ],
