@@ -18,7 +18,7 @@ def cost(
     ] = None,
     configs: Annotated[Path | None, typer.Option(help="A YAML file with a list of configurations.")] = None,
     url: Annotated[str | None, typer.Option(help="A running server, as a configuration of its own.")] = None,
-    dollars_per_hour: Annotated[str | None, typer.Option(help="What the machine behind --url costs.")] = None,
+    dollars_per_hour: Annotated[float | None, typer.Option(min=0, help="What the machine behind --url costs.")] = None,
     model: Annotated[Path | None, typer.Option(help="What peers serve: a directory in Hugging Face format.")] = None,
     vllm_python: Annotated[Path | None, typer.Option(help="The Python that vLLM is installed for.")] = None,
     kv_cache_gib: Annotated[int, typer.Option(min=1, help="Of each peer.")] = 2,
@@ -89,7 +89,7 @@ def cost(
     book = load_prices(prices)
     entries = [*([] if configs is None else read_entries(configs)), *map(parse_entry, config or ())]
     if url is not None:
-        price = None if dollars_per_hour is None else Decimal(dollars_per_hour)
+        price = None if dollars_per_hour is None else Decimal(str(dollars_per_hour))
         entries.append(Entry(name=url, url=url, dollars_per_hour=price))
     if not entries:
         raise typer.BadParameter("name what to measure: --config, --configs or --url")

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pennyweight.server.config_file import PRICES_VARIABLE
+
 if TYPE_CHECKING:
     from pennyweight.server.ledger.price_book import GpuPrice, MachinePrice, ModelPrice, Price, PriceBook
 
@@ -29,7 +31,7 @@ _OWN = Annotated[
     Path | None,
     typer.Option(
         "--prices",
-        envvar="PENNYWEIGHT_PRICES",
+        envvar=PRICES_VARIABLE,
         help="A file of your own, whose entries replace those of the same id and add to the others.",
     ),
 ]
@@ -39,7 +41,7 @@ _JSON = Annotated[bool, typer.Option("--json", help="As one line of JSON, for pr
 @prices.callback()
 def _list_by_default(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
-        own = os.environ.get("PENNYWEIGHT_PRICES")
+        own = os.environ.get(PRICES_VARIABLE)
         list_prices(Path(own) if own else None)
 
 

@@ -30,9 +30,6 @@ import msgspec
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.strict_yaml import Document, read_yaml
 
-# Names a user's own file of prices.
-PRICES_VARIABLE = "PENNYWEIGHT_PRICES"
-
 MILLION = 1_000_000
 SECONDS_PER_HOUR = 3600
 
