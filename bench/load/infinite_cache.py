@@ -25,6 +25,8 @@ def infinite_hit_rate(prompts: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]
     for blocks, lengths in prompts:
         is_hit = True
         for block, tokens in zip(blocks, lengths, strict=True):
+            if not tokens:  # beyond a prompt's cut
+                break
             is_hit = is_hit and block in seen
             all_blocks += 1
             all_tokens += tokens

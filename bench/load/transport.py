@@ -63,7 +63,7 @@ class Transport:
         found.ended = time.perf_counter()
         if found.error is None and found.status != 200:
             found.error = _status_kind(found.status or 0)
-            found.message = found.data[:MESSAGE_LENGTH].decode(errors="replace")
+            found.message = found.data[:MESSAGE_LENGTH].decode(errors="replace") or f"status {found.status}"
         return found
 
 
