@@ -29,6 +29,14 @@ async def bench_cost(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+def figures(code: int, out: str, err: str) -> dict[str, Any]:
+    """The result, of which nothing may be wrong but that a busy machine made the client or a server late."""
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert all("late" in complaint or "cores busy" in complaint for complaint in result["complaints"]), err
+    assert code == (1 if result["complaints"] else 0)
+    return result
+
+
 def rows(path: Path, **more: Any) -> str:
     file = path / "rows.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"Question {number}?", **more}) + "\n" for number in range(14)))
@@ -43,8 +51,7 @@ async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> No
             *("--config", f"name=cheap,url={server.url}/v1,dollars_per_hour=0.08"),
             *("--against", "openai-gpt-6-luna", "--requests-per-hour", "10"),
         )
-    assert code == 0, err
-    result = json.loads(out.splitlines()[-1])
+    result = figures(code, out, err)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
     data = result["data"]
     dear, cheap = data["configurations"]
@@ -56,12 +63,12 @@ async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> No
         assert one["cost"]["per_accepted"] == one["cost"]["per_request"]
         assert one["at_load"][0]["per_request"] == pytest.approx(one["dollars_per_hour"] / 10)
         for each in one["rounds"]:
-            assert len(read_samples(tmp_path / "out" / each["samples"])) == each["summary"]["completed"] == 4
-            assert each["dollars"] == pytest.approx(
-                one["dollars_per_hour"] * each["summary"]["duration"] / 3600, rel=0.1
-            )
+            samples = read_samples(tmp_path / "out" / each["samples"])
+            assert len(samples) == each["summary"]["completed"] == 4
+            seconds = max(sample.ended for sample in samples) - min(sample.sent for sample in samples)
+            assert each["dollars"] == pytest.approx(one["dollars_per_hour"] * seconds / 3600)
     assert [step["name"] for step in data["waterfall"]] == ["dear", "cheap"]
-    assert data["waterfall"][1]["saved"] > 0
+    assert data["waterfall"][1]["saved"] > 0  # at an 86th of the price
     assert [(one["configuration"], one["model"]) for one in data["break_even"]] == [
         ("dear", "openai-gpt-6-luna"),
         ("cheap", "openai-gpt-6-luna"),
@@ -73,11 +80,10 @@ async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> No
 
 async def test_answers_that_are_wrong_are_not_accepted(tmp_path: Path) -> None:
     async with live_server() as server:
-        code, out, _ = await bench_cost(
+        ran = await bench_cost(
             *("--prompts", rows(tmp_path, expect="never said"), *QUICK, "--url", server.url, "--dollars-per-hour", "1")
         )
-    assert code == 0
-    (one,) = json.loads(out.splitlines()[-1])["data"]["configurations"]
+    (one,) = figures(*ran)["data"]["configurations"]
     assert one["cost"]["per_accepted"] is None
     assert one["cost"]["per_request"]["value"] > 0
 
@@ -129,12 +135,9 @@ async def test_peers_are_started_for_each_round(tmp_path: Path, default_model: P
         *("--config", "name=plain,peer=native,prefix_cache=off,options=--max-model-len 1024,dollars_per_hour=0.08"),
         *("--config", "name=cached,peer=native,options=--max-model-len 1024,dollars_per_hour=0.08"),
     )
-    result = json.loads(out.splitlines()[-1])
-    # A busy machine makes figures invalid, and is no fault of the command.
-    assert all("cores busy" in complaint or "late" in complaint for complaint in result["complaints"]), err
+    result = figures(code, out, err)
     plain, cached = result["data"]["configurations"]
     assert all(each["summary"]["cached_tokens"] in (0, None) for each in plain["rounds"])
     assert all(each["summary"]["cached_tokens"] > 0 for each in cached["rounds"])
     assert result["data"]["mix"]["cached_share"] > 0.5
     assert len(result["data"]["waterfall"]) == 2
-    assert code == (0 if not result["complaints"] else 1)
