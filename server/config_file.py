@@ -17,9 +17,16 @@ from .errors import ConfigError
 from .strict_yaml import Document, read_yaml
 
 PREFIX = "PENNYWEIGHT_"
-# Variables that are no settings: read by the model store, by the CPU's kernels and their build, and by `pennyweight models`.
+# Variables that are no settings: read by the model store, by the CPU's kernels and their build, and by `pennyweight models` and `prices`.
 ADMIN_URL_VARIABLE = "PENNYWEIGHT_ADMIN_URL"
-OTHER_VARIABLES = ("PENNYWEIGHT_CACHE", "PENNYWEIGHT_CPU_ISA", "PENNYWEIGHT_KERNELS", ADMIN_URL_VARIABLE)
+PRICES_VARIABLE = "PENNYWEIGHT_PRICES"
+OTHER_VARIABLES = (
+    "PENNYWEIGHT_CACHE",
+    "PENNYWEIGHT_CPU_ISA",
+    "PENNYWEIGHT_KERNELS",
+    ADMIN_URL_VARIABLE,
+    PRICES_VARIABLE,
+)
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from .compare import compare
+from .cost import cost
 from .decode import decode
 from .hostile import hostile
 from .report import report
+from .serve import serve
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
@@ -21,7 +23,9 @@ bench = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+bench.command()(serve)
 bench.command()(compare)
+bench.command()(cost)
 bench.command()(hostile)
 bench.command()(decode)
 bench.command()(report)

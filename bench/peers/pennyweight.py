@@ -22,6 +22,8 @@ class Pennyweight:
     kv_cache_gib: int
     vllm_python: Path | None = None
     eager: bool = False
+    prefix_caching: bool = True
+    options: tuple[str, ...] = ()  # further ones of the command
     name: str = "pennyweight"
 
     @property
@@ -44,7 +46,8 @@ class Pennyweight:
         if self.vllm_python is not None:
             options += ["--engine", "vllm", "--engine-python", str(self.vllm_python)]
             options += ["--enforce-eager"] if self.eager else []
-        return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
+        options += [] if self.prefix_caching else ["--no-enable-prefix-caching"]
+        return [*serve, "--host", "127.0.0.1", "--port", str(port), *options, *self.options]
 
     def version(self) -> str:
         return own_version()

@@ -25,6 +25,8 @@ class Vllm:
     kv_cache_gib: int
     eager: bool = False
     dtype: str = "bfloat16"
+    prefix_caching: bool = True
+    options: tuple[str, ...] = ()  # further ones of the command
     name: str = "vllm"
 
     @property
@@ -55,6 +57,8 @@ class Vllm:
             "--uvicorn-log-level",
             "warning",
             *(["--enforce-eager"] if self.eager else []),
+            *([] if self.prefix_caching else ["--no-enable-prefix-caching"]),
+            *self.options,
         ]
         return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
 

@@ -174,5 +174,9 @@ def test_every_level_of_the_log_is_known_to_it(level: str) -> None:
 
 
 def test_variables_of_other_commands_are_no_settings() -> None:
-    environment = {"PENNYWEIGHT_ADMIN_URL": "http://127.0.0.1:8001", "PENNYWEIGHT_KERNELS": "none"}
+    environment = {
+        "PENNYWEIGHT_ADMIN_URL": "http://127.0.0.1:8001",
+        "PENNYWEIGHT_KERNELS": "none",
+        "PENNYWEIGHT_PRICES": "p",
+    }
     assert load_settings(None, environment, {}).settings == Settings()
