@@ -110,7 +110,7 @@ async def test_requests_that_wait_for_each_other_keep_their_order_and_their_hist
     assert samples[1].scheduled == pytest.approx(samples[0].ended + 0.1)
     assert samples[1].sent >= samples[1].scheduled
     assert {sample.text for sample in samples} == {"One two"}
-    asked = [[(message.role, message.text) for message in left.request.prompt.messages] for left in engine.left]  # type: ignore[union-attr]
+    asked = [[(message.role, message.content) for message in left.request.prompt.messages] for left in engine.left]  # type: ignore[union-attr]
     assert [("user", "first 1"), ("assistant", "One two"), ("user", "second 1")] in asked
 
 
