@@ -70,7 +70,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 async def test_a_load_is_shown_returned_and_kept(bench: Bench, tmp_path: Path) -> None:
     out = tmp_path / "result"
     ran = await bench.run(
-        *["--rate", "20,40", "--requests", "10", "--slo", "ttft:10s,tpot:5s", "--warmup-requests", "3", "--out"], str(out)
+        *["--rate", "20,40", "--requests", "10", "--slo", "ttft:10s,tpot:5s", "--warmup-requests", "3", "--out"],
+        str(out),
     )
     assert ran.code == 0, ran.err
     data = ran.result["data"]
