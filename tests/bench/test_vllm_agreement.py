@@ -40,7 +40,7 @@ NAME = "smollm2-135m-instruct"
 
 @dataclass(frozen=True)
 class Scripted:
-    """A server that takes 30 ms for each token whatever its load, so that all that differs is the clients."""
+    """A server that takes 0.5 s for a prompt and 30 ms for each token whatever its load, so that all that differs is the clients."""
 
     name: str = "scripted"
     variant: str = "plain"
@@ -51,7 +51,7 @@ class Scripted:
         return {}
 
     def command(self, port: int) -> Sequence[str]:
-        return [sys.executable, completion_server.__file__, str(port), "0", "0.03"]
+        return [sys.executable, completion_server.__file__, str(port), "0", "0.03", "0.5"]
 
     def version(self) -> str:
         return ""

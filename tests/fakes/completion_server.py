@@ -17,13 +17,14 @@ class CompletionServer:
     """Streams as many words as a request asks for, and counts the requests that run at once.
 
     ``short_by`` tokens too few are given; ``error`` is sent in mid-stream; ``loading`` times /health answers 503 first;
-    each token takes ``pause`` seconds.
+    the first token takes ``prefill`` seconds more than the ``pause`` of each.
     """
 
     short_by: int = 0
     error: bool = False
     loading: int = 0
     pause: float = 0.002
+    prefill: float = 0.0
     running: int = 0
     most_running: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +54,7 @@ class CompletionServer:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         tokens = body["max_tokens"] - self.short_by
+        await asyncio.sleep(self.prefill)
         for number in range(tokens):
             await asyncio.sleep(self.pause)
             await _send(response, {"choices": [{"index": 0, "text": f" {number}", "finish_reason": None}]})
@@ -77,8 +79,6 @@ if __name__ == "__main__":
     # With a child of its own, as an engine is, which outlives it unless somebody ends it.
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     port, short_by = map(int, sys.argv[1:3])
-    pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0.002
+    times = dict(zip(("pause", "prefill"), map(float, sys.argv[3:]), strict=False))
     print(f"short by {short_by}", flush=True)
-    web.run_app(
-        CompletionServer(short_by=short_by, loading=2, pause=pause).app(), host="127.0.0.1", port=port, print=None
-    )
+    web.run_app(CompletionServer(short_by=short_by, loading=2, **times).app(), host="127.0.0.1", port=port, print=None)
