@@ -41,6 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config_values": ("server.errors",),
     "server.strict_yaml": ("server.errors",),
     "server.config": ("server.errors",),
+    "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
         "server.engines.base",
         "server.engines.features",

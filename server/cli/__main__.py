@@ -14,6 +14,7 @@ from .chat import chat
 from .doctor import doctor
 from .models import models
 from .plugins import CommandsAndPlugins
+from .prices import prices
 from .pull import pull
 from .serve import explain_config, serve
 
@@ -25,6 +26,8 @@ Serve a model of your own in int8, to two keys: [bold]pennyweight serve ~/models
 Manage the models of a server that has several: [bold]pennyweight models list[/] (see [bold]serve --admin-port[/]).
 
 Measure a server, and what its tokens cost: [bold]pennyweight bench --help[/].
+
+See what GPUs and hosted models cost by their lists: [bold]pennyweight prices list --match h100[/].
 
 See what a configuration amounts to before it runs: [bold]pennyweight explain-config --config server.yaml[/].
 """
@@ -46,6 +49,7 @@ app.command()(chat)
 app.command("explain-config")(explain_config)
 app.command()(doctor)
 app.add_typer(models)
+app.add_typer(prices)
 
 
 @app.command()
