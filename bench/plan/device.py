@@ -14,6 +14,8 @@ from pennyweight.server.errors import ConfigError
 MIB = 1 << 20
 # Between two cards of a machine that have no link of their own: PCIe 4.0 x16 as it is reached, bytes per second.
 PCIE_BYTES_PER_SECOND = 25e9
+# Tokens in a step by default: the native engine's on each kind of device, and near to vLLM's on cards.
+STEP_TOKENS = {"gpu": 2048, "cpu": 128}
 
 
 class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +26,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flops: Mapping[str, float]
     source: str
     kind: Literal["gpu", "cpu"] = "gpu"
+    card: str | None = None
     link: float | None = None
 
 
@@ -34,10 +37,11 @@ class DeviceBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One device. Bytes, bytes per second, FLOP per second."""
+    """One device. Bytes, bytes per second, FLOP per second. ``card`` is its name in the price book."""
 
     name: str
     kind: Literal["gpu", "cpu"]
+    card: str | None
     memory: int
     bandwidth: float
     flops: Mapping[str, float]
@@ -65,6 +69,7 @@ def read_devices(file: Path | None) -> dict[str, Device]:
         name: Device(
             name=name,
             kind=entry.kind,
+            card=entry.card,
             memory=entry.memory_mib * MIB,
             bandwidth=entry.bandwidth * 1e9,
             flops={dtype: peak * 1e12 for dtype, peak in entry.flops.items()},
