@@ -7,6 +7,7 @@ import typer
 from .compare import compare
 from .decode import decode
 from .hostile import hostile
+from .validate_plan import validate_plan
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
@@ -23,3 +24,4 @@ bench = typer.Typer(
 bench.command()(compare)
 bench.command()(hostile)
 bench.command()(decode)
+bench.command()(validate_plan)

@@ -10,7 +10,7 @@ import typer
 
 plan = typer.Typer(name="plan", add_completion=False, rich_markup_mode="rich")
 
-WORKLOAD, SERVICE, SPACE, MONEY, MODEL = "Traffic", "Service", "What is tried", "Prices", "The model of the engine"
+WORKLOAD, SERVICE, SPACE, MONEY, MODEL = "Traffic", "Service", "What is tried", "Prices", "Model of the engine"
 
 
 @plan.command()
@@ -22,10 +22,13 @@ def make(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Requests per second at the peak; a trace is scaled to it.", rich_help_panel=WORKLOAD),
+        typer.Option(
+            min=1e-6, help="Requests per second at the peak; a trace is scaled to it.", rich_help_panel=WORKLOAD
+        ),
     ] = None,
     cv: Annotated[
-        float, typer.Option(min=0, help="Of the gaps between arrivals: 1 is Poisson, 0 constant.", rich_help_panel=WORKLOAD)
+        float,
+        typer.Option(min=0, help="Of the gaps between arrivals: 1 is Poisson, 0 constant.", rich_help_panel=WORKLOAD),
     ] = 1.0,
     input: Annotated[
         str, typer.Option(help="Input tokens, MEAN or MEAN:CV (log-normal).", rich_help_panel=WORKLOAD)
@@ -37,7 +40,8 @@ def make(
     rates: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV with a column req_rate over a day or more, taken relative to its peak.", rich_help_panel=WORKLOAD
+            help="A CSV with a column req_rate over a day or more, taken relative to its peak.",
+            rich_help_panel=WORKLOAD,
         ),
     ] = None,
     slo: Annotated[
@@ -82,11 +86,15 @@ def make(
     ] = None,
     response_cache_share: Annotated[
         list[float],
-        typer.Option(min=0, max=0.99, help="Share of requests answered from it; may be repeated.", rich_help_panel=SPACE),
+        typer.Option(
+            min=0, max=0.99, help="Share of requests answered from it; may be repeated.", rich_help_panel=SPACE
+        ),
     ] = [0.0],  # noqa: B006
     route_share: Annotated[
         list[float],
-        typer.Option(min=0, max=0.99, help="Share of the rest sent to --route-to; may be repeated.", rich_help_panel=SPACE),
+        typer.Option(
+            min=0, max=0.99, help="Share of the rest sent to --route-to; may be repeated.", rich_help_panel=SPACE
+        ),
     ] = [0.0],  # noqa: B006
     route_to: Annotated[str | None, typer.Option(help="A hosted model's id.", rich_help_panel=SPACE)] = None,
     hosted: Annotated[
@@ -135,19 +143,31 @@ def make(
         pennyweight plan --calibrate sweep --model config.json --gpu h100 --quantisation bfloat16 --calibration h100.json
         pennyweight plan --calibration h100.json --model config.json ...
     """
+    from pennyweight.bench.plan.calibration import read_calibration
+    from pennyweight.bench.plan.demand import Demand, Shares
+    from pennyweight.bench.plan.device import read_devices
+    from pennyweight.bench.plan.model_shape import read_model_shape
+    from pennyweight.bench.plan.offer import find_offers
+    from pennyweight.bench.plan.plan import make_plan
+    from pennyweight.bench.plan.quantisation import choose_quantisations, read_quality
+    from pennyweight.bench.plan.search import Space
+    from pennyweight.bench.plan.slo import parse_slo
+    from pennyweight.bench.plan.table import make_tables
+    from pennyweight.bench.plan.trace import read_relative_rates, read_trace
+    from pennyweight.bench.plan.workload import make_workload, parse_lengths
+    from pennyweight.bench.result import Run, show
     from pennyweight.server.errors import ConfigError
+    from pennyweight.server.ledger.price_book import load_prices
 
-    from .plan_run import Traffic, run_calibration, run_plan
+    from .plan_progress import plan_progress
 
     if calibrate is not None:
-        if not gpu or len(gpu) != 1:
-            raise ConfigError("--calibrate needs the one device that was measured: --gpu NAME of the device book")
-        run_calibration(
+        _calibrate(
             calibrate,
             calibration or calibrate / "calibration.json",
             model=model,
-            device=gpu[0],
             devices=devices,
+            names=gpu or [],
             quantisation=quantisation[0],
             tp=tp[0],
             max_num_seqs=max_num_seqs[0],
@@ -156,3 +176,126 @@ def make(
             out=out,
         )
         return
+    shape = read_model_shape(model)
+    if trace is not None:
+        workload = read_trace(trace, requests)
+        if rate is not None:
+            workload = workload.at_rate(rate)
+    elif rate is not None:
+        inputs, outputs = parse_lengths(input, "--input"), parse_lengths(output, "--output")
+        workload = make_workload(rate, cv, inputs, outputs, requests=requests, longest=shape.context, seed=seed)
+    else:
+        raise ConfigError("give the traffic: --trace FILE, or --rate with --cv, --input and --output")
+    if workload.longest > shape.context:
+        raise ConfigError(
+            f"the longest request has {workload.longest} tokens, more than the model's context of {shape.context}: "
+            "plan for a model with a longer one, or with shorter requests"
+        )
+    book = load_prices(prices)
+    if any(route_share) and route_to is None:
+        raise ConfigError("--route-share needs --route-to, the hosted model that they are sent to")
+    demand = Demand(
+        workload,
+        parse_slo(slo),
+        None if route_to is None else book.model(route_to),
+        (1.0,) if rates is None else read_relative_rates(rates),
+        seed,
+    )
+    prefix_shares: list[float | None] = [None] if prefix_share is None else [*prefix_share]
+    space = Space(
+        offers=find_offers(
+            gpu or [],
+            read_devices(devices),
+            book,
+            None if dollars_per_hour is None else Decimal(str(dollars_per_hour)),
+        ),
+        tps=tp,
+        quantisations=choose_quantisations(quantisation, {} if quality is None else read_quality(quality)),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        shares=[
+            Shares(prefix, cached, routed)
+            for prefix in prefix_shares
+            for cached in response_cache_share
+            for routed in route_share
+        ],
+        most_devices=max_gpus,
+    )
+    settings = {
+        "model": shape,
+        "traffic": {
+            "trace": trace,
+            "rate": workload.rate,
+            "cv": None if trace else cv,
+            "requests": len(workload),
+            "mean_input": demand.mean_input,
+            "mean_output": demand.mean_output,
+        },
+        "slo": [str(objective) for objective in demand.slo],
+        "calibration": calibration,
+        "seed": seed,
+    }
+    run = Run("plan", settings)
+    compared = [book.model(id) for id in hosted] if hosted else list(book.models.values())
+    with plan_progress() as on_progress:
+        made = make_plan(
+            space,
+            demand,
+            shape,
+            None if calibration is None else read_calibration(calibration),
+            compared,
+            keep=top,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    show(run.result(made.data(), versions={}), out, *make_tables(made, demand))
+
+
+def _calibrate(
+    result: Path,
+    file: Path,
+    *,
+    model: Path,
+    devices: Path | None,
+    names: list[str],
+    quantisation: str,
+    tp: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int | None,
+    kv_tokens: int | None,
+    out: Path | None,
+) -> None:
+    """Fit to all loads of a sweep, having measured the error on every other one, and write the calibration."""
+    from pennyweight.bench.plan.calibration import calibrate, write_calibration
+    from pennyweight.bench.plan.served import describe_served
+    from pennyweight.bench.plan.sweep import read_sweep
+    from pennyweight.bench.plan.validation import make_table, validate
+    from pennyweight.bench.result import Run, show
+    from pennyweight.server.errors import ConfigError
+
+    from .plan_progress import fitting_progress
+
+    if len(names) != 1:
+        raise ConfigError("--calibrate needs the one device that was measured: --gpu NAME of the device book")
+    sweep = read_sweep(result)
+    served = describe_served(
+        model,
+        names[0],
+        devices,
+        quantisation,
+        tp=tp,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        kv_tokens=kv_tokens,
+        longest=sweep.longest,
+    )
+    run = Run("plan-calibration", {"result": result, "served": served, "calibration": file})
+    with fitting_progress("fitting to every other load") as on_progress:
+        validation = validate(served, sweep, on_progress)
+    with fitting_progress("fitting to all loads") as on_progress:
+        calibration = calibrate(served, sweep, validation.errors, on_progress)
+    write_calibration(calibration, file)
+    data = {"calibration": calibration, "predictions": validation.predictions, "errors": validation.errors}
+    complaints = (*sweep.complaints(), *validation.complaints())
+    table = make_table(validation.predictions, validation.errors)
+    show(run.result(data, versions=sweep.result.versions, complaints=complaints), out, table)

@@ -36,7 +36,7 @@ def validate_plan(
     from pennyweight.bench.plan.validation import make_table, validate
     from pennyweight.bench.result import Run, show
 
-    from .fitting_progress import fitting_progress
+    from .plan_progress import fitting_progress
 
     sweep = read_sweep(result)
     served = describe_served(
@@ -54,7 +54,7 @@ def validate_plan(
     with fitting_progress("fitting to every other load") as on_progress:
         validation = validate(served, sweep, on_progress)
     data = {
-        "measured": sweep.described(),
+        "measured": {"command": sweep.result.command, "started": sweep.result.started, "machine": sweep.result.machine},
         "parameters": validation.parameters,
         "predictions": validation.predictions,
         "errors": validation.errors,

@@ -15,7 +15,7 @@ from .least_squares import Vector, least_squares
 from .outcome import Outcome
 from .served import Served
 from .step_model import DEFAULTS, FITTED, StepParameters, scaled
-from .sweep import Point
+from .sweep import Point, Sweep
 
 # How far a good model may be off, as deviations of logarithms: a p99 rests on a few requests, throughput on all.
 TOLERANCES: Mapping[str, float] = {
@@ -77,12 +77,34 @@ def fit(
 
     # Machines differ by factors: first how fast it is in all, then each parameter by itself.
     signs = np.array([1.0 if name.endswith("efficiency") else -1.0 for name in FITTED])
-    rough = min((signs * power for power in np.arange(-2.0, 1.01, 0.5)), key=lambda at: float(np.sum(residuals(at) ** 2)))
+    rough = min(
+        (signs * power for power in np.arange(-2.0, 1.01, 0.5)), key=lambda at: float(np.sum(residuals(at) ** 2))
+    )
     found = least_squares(residuals, rough, on_progress=on_progress)
     # The tolerances are a guess: what is left over says how large deviations really are.
     left = found.residuals[len(FITTED) :]
     spread = max(1.0, float(left @ left) / max(1, len(left) - len(FITTED)))
     return scaled(start, dict(zip(FITTED, found.point.tolist(), strict=True))), found.covariance * spread
+
+
+def calibrate(
+    served: Served, sweep: Sweep, errors: Mapping[str, float], on_progress: Callable[[float], None] = lambda _: None
+) -> Calibration:
+    """Fitted to all loads of a sweep; ``errors`` are what a validation on parts of it measured."""
+    parameters, covariance = fit(served, sweep.points, on_progress)
+    return Calibration(
+        kind=served.device.kind,
+        device=served.device.name,
+        model=served.shape.name,
+        quantisation=served.quantisation.name,
+        date=sweep.result.started,
+        machine=sweep.result.machine,
+        versions=sweep.result.versions,
+        points=len(sweep.points),
+        parameters=parameters,
+        covariance=covariance.tolist(),
+        errors=errors,
+    )
 
 
 def figures(outcome: Outcome) -> dict[str, float]:

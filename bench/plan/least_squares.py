@@ -56,7 +56,7 @@ def least_squares(
         if gain < LEAST_GAIN or np.abs(step).max() < LEAST_STEP:
             break
         jacobian = _jacobian(function, point)
-    return Fit(point, residuals, np.linalg.inv(jacobian.T @ jacobian))
+    return Fit(point, residuals, np.linalg.inv(jacobian.T @ jacobian).astype(np.float64))
 
 
 def _jacobian(function: Callable[[Vector], Vector], point: Vector) -> Vector:

@@ -86,7 +86,8 @@ class ModelShape:
 
     def distinct_experts(self, tokens: float) -> float:
         """Experts of a layer that ``tokens`` tokens reach, if they are routed evenly and independently."""
-        return self.experts * (1.0 - (1.0 - self.active_experts / self.experts) ** tokens)
+        missed: float = (1.0 - self.active_experts / self.experts) ** tokens
+        return self.experts * (1.0 - missed)
 
 
 def read_model_shape(path: Path) -> ModelShape:

@@ -37,7 +37,9 @@ class Space:
             for offer, tp, quantisation, shares, batch in product(
                 self.offers, self.tps, self.quantisations, self.shares, sorted(self.max_num_seqs)
             )
-            if shape.heads % tp == 0 and (shape.kv_heads % tp == 0 or tp % shape.kv_heads == 0) and tp <= self.most_devices
+            if shape.heads % tp == 0
+            and (shape.kv_heads % tp == 0 or tp % shape.kv_heads == 0)
+            and tp <= self.most_devices
         ]
         return sorted(found, key=lambda one: one.offer.dollars(one.tp))
 
@@ -131,9 +133,7 @@ def search(
     return Found(tuple(kept), tuple(rejected), passed_over)
 
 
-def _most_replicas(
-    candidate: Candidate, space: Space, demand: Demand, kept: Sequence[Configuration], keep: int
-) -> int:
+def _most_replicas(candidate: Candidate, space: Space, demand: Demand, kept: Sequence[Configuration], keep: int) -> int:
     """How many replicas may be rented before the candidate is dearer than all that are kept, if all its answers were good."""
     most = space.most_devices // candidate.tp
     if len(kept) < keep:

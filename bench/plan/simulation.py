@@ -71,7 +71,9 @@ class _Replica:
         self._base: dict[int, int] = {}
         self._context = 0
         self._crossings = [0] * limits.block_size
-        self._last_steps: list[tuple[int, int]] = []  # a heap of (step of the last token, request); may hold preempted ones
+        self._last_steps: list[
+            tuple[int, int]
+        ] = []  # a heap of (step of the last token, request); may hold preempted ones
         self._last_step: dict[int, int] = {}
         self._num_blocks = limits.kv_tokens // limits.block_size
         self._free = self._num_blocks
@@ -100,10 +102,7 @@ class _Replica:
             pairs = cached = self._context
             budget = self._limits.max_num_batched_tokens - decodes
             if self._prefills or (may_admit and self._waiting):
-                if may_admit:
-                    chunks = self._chunks_and_admissions(budget)
-                else:
-                    chunks = self._chunks(budget)
+                chunks = self._chunks_and_admissions(budget) if may_admit else self._chunks(budget)
                 for prefill, chunk in chunks:
                     pairs += chunk * prefill.computed + chunk * (chunk + 1) // 2
                     prefill.computed += chunk

@@ -107,7 +107,8 @@ def make_step_model(
         head=shape.head_parameters * quantisation.head_bits / 8 / bandwidth,
         pair=shape.attention_flops_per_pair
         / (device.flops_of("bfloat16") * parameters.attention_efficiency * min(tp, shape.heads)),
-        cached=shape.kv_bytes_per_token(quantisation.kv_bits, tp) / (device.bandwidth * parameters.attention_efficiency),
+        cached=shape.kv_bytes_per_token(quantisation.kv_bits, tp)
+        / (device.bandwidth * parameters.attention_efficiency),
         exchange=sent / (device.link * parameters.link_efficiency),
         fixed=parameters.step_overhead + (2 * shape.layers * parameters.exchange_latency if tp > 1 else 0.0),
         sequence=parameters.sequence_overhead,

@@ -15,8 +15,8 @@ from pennyweight.bench.result import FILE, Result, read
 from pennyweight.server.errors import ConfigError
 
 from .outcome import Outcome
-from .step_model import StepModel
 from .simulation import EngineLimits, simulate
+from .step_model import StepModel
 from .workload import Workload
 
 # Percentiles of fewer requests say nothing.
@@ -57,9 +57,14 @@ class Sweep:
     result: Result
     points: tuple[Point, ...]
 
-    def halves(self) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-        """Every other point, from the first one and from the second: both reach over the whole range of loads."""
-        return self.points[::2], self.points[1::2]
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest request, input and output."""
+        return max(point.workload.longest for point in self.points)
+
+    def complaints(self) -> tuple[str, ...]:
+        """Those of the measurement itself: a model of a disturbed run is none of the engine."""
+        return tuple(f"the sweep was invalid: {complaint}" for complaint in self.result.complaints)
 
 
 def read_sweep(directory: Path) -> Sweep:
@@ -72,7 +77,9 @@ def read_sweep(directory: Path) -> Sweep:
         raise ConfigError(f"{directory / FILE} is no benchmark's result: {error}") from None
     if result.kind != "serve":
         raise ConfigError(f"{directory} has a result of `bench {result.kind}`; a sweep of `bench serve` is needed")
-    points = [_point(directory / f"samples-{index}.jsonl.gz", one["load"]) for index, one in enumerate(result.data["points"])]
+    points = [
+        _point(directory / f"samples-{index}.jsonl.gz", one["load"]) for index, one in enumerate(result.data["points"])
+    ]
     points.sort(key=lambda point: (point.clients is None, point.clients or point.load["rate"]))
     return Sweep(result, tuple(points))
 
@@ -89,8 +96,12 @@ def _point(file: Path, load: Mapping[str, Any]) -> Point:
     except msgspec.DecodeError as error:
         raise ConfigError(f"the samples {file} aren't those of `bench serve`: {error}") from None
     if failed := sum(one.error is not None for one in samples):
-        raise ConfigError(f"at {name} {failed} requests failed ({file.name}): a model of the engine can't be fitted to that")
-    if len(samples) < FEWEST or any(one.first is None or not one.prompt_tokens or not one.output_tokens for one in samples):
+        raise ConfigError(
+            f"at {name} {failed} requests failed ({file.name}): a model of the engine can't be fitted to that"
+        )
+    if len(samples) < FEWEST or any(
+        one.first is None or not one.prompt_tokens or not one.output_tokens for one in samples
+    ):
         raise ConfigError(f"{file} needs {FEWEST} streamed requests or more, with their numbers of tokens")
     samples.sort(key=lambda one: one.sent)
     sent = np.array([one.sent for one in samples])

@@ -29,7 +29,16 @@ def _ranking(plan: Plan, demand: Demand) -> Table:
     )
     for name in ("", "devices", "quantisation", "batch", "shares"):
         table.add_column(name)
-    for name in ("$/h", "$/M tokens", "over the day", "$/1000 accepted", "TTFT p50/p99", "TPOT p50/p99", "headroom", "KV slots"):
+    for name in (
+        "$/h",
+        "$/M tokens",
+        "over the day",
+        "$/1000 accepted",
+        "TTFT p50/p99",
+        "TPOT p50/p99",
+        "headroom",
+        "KV slots",
+    ):
         table.add_column(name, justify="right")
     for rank, (one, headroom) in enumerate(zip(plan.found.configurations, plan.headroom, strict=True), start=1):
         economics, candidate = one.economics, one.candidate
@@ -65,7 +74,10 @@ def _best(plan: Plan) -> Table:
         table.add_column(name, justify="left" if not name else "right")
     for name, interval in plan.intervals.items():
         is_time = name != "headroom"
-        cells = [f"{value * 1000:.1f} ms" if is_time else f"x {value:.2f}" for value in (interval.value, interval.low, interval.high)]
+        cells = [
+            f"{value * 1000:.1f} ms" if is_time else f"x {value:.2f}"
+            for value in (interval.value, interval.low, interval.high)
+        ]
         metric, _, percent = name.partition("_")
         table.add_row(f"{metric.upper()} {percent}" if is_time else "rate that keeps the SLO", *cells)
     table.add_section()
@@ -91,7 +103,11 @@ def _break_even(plan: Plan) -> Table:
     for one in plan.break_even[:MOST_HOSTED]:
         share = f"{one.share_of_capacity:.0%}" if one.share_of_capacity <= 1 else "never pays"
         table.add_row(
-            one.model, f"{one.hosted_per_million:.4g}", f"{one.hosted_per_hour:.2f}", f"{one.requests_per_hour:,.0f}", share
+            one.model,
+            f"{one.hosted_per_million:.4g}",
+            f"{one.hosted_per_hour:.2f}",
+            f"{one.requests_per_hour:,.0f}",
+            share,
         )
     if len(plan.break_even) > MOST_HOSTED:
         table.caption = f"the dearest {MOST_HOSTED} of {len(plan.break_even)}; all are in the result (--hosted picks)"
@@ -104,7 +120,13 @@ def _sensitivity(plan: Plan) -> Table:
         table.add_column(name, justify="left" if name == "input" else "right")
     for one in sorted(plan.sensitivity, key=lambda change: change.input):
         dollars = "-" if one.per_million_at_limit is None else f"{one.per_million_at_limit:.4g}"
-        table.add_row(one.input, f"{(one.factor - 1) * 100:+.0f} %", f"{one.ttft_p99 * 1000:.0f}", f"x {one.headroom:.2f}", dollars)
+        table.add_row(
+            one.input,
+            f"{(one.factor - 1) * 100:+.0f} %",
+            f"{one.ttft_p99 * 1000:.0f}",
+            f"x {one.headroom:.2f}",
+            dollars,
+        )
     return table
 
 

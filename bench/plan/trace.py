@@ -58,7 +58,7 @@ def read_trace(file: Path, most: int | None = None) -> Workload:
     )
 
 
-def read_shape(file: Path) -> list[float]:
+def read_relative_rates(file: Path) -> list[float]:
     """The request rates over a day or more, relative to the highest, from a CSV with a column ``req_rate``. Raises ConfigError."""
     try:
         with _opened(file) as lines:

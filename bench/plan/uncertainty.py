@@ -135,7 +135,11 @@ def _changed(
         yield name, make_service(configuration, scaled(parameters, logarithms), demand), demand
     service = make_service(configuration, parameters, demand)
     kv_tokens = max(round(service.limits.kv_tokens * factor), workload.longest + service.limits.block_size)
-    yield "KV cache", dataclasses.replace(service, limits=dataclasses.replace(service.limits, kv_tokens=kv_tokens)), demand
+    yield (
+        "KV cache",
+        dataclasses.replace(service, limits=dataclasses.replace(service.limits, kv_tokens=kv_tokens)),
+        demand,
+    )
 
 
 def _interval(value: float, of_parameters: float, median_error: float) -> Interval:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table
 
+from pennyweight.server.errors import ConfigError
+
 from .calibration import figures, fit
 from .served import Served
 from .step_model import StepParameters
@@ -48,12 +50,12 @@ class Validation:
 
 
 def validate(served: Served, sweep: Sweep, on_progress: Callable[[float], None] = lambda _: None) -> Validation:
-    """Fit to one half of a sweep's loads and predict the other. Raises ValueError for a sweep of too few."""
+    """Fit to one half of a sweep's loads and predict the other. Raises ConfigError for a sweep of too few."""
     if len(sweep.points) < FEWEST_POINTS:
-        raise ValueError(f"a sweep of {len(sweep.points)} loads has no two halves; {FEWEST_POINTS} or more are needed")
-    fitted, held_out = sweep.halves()
+        raise ConfigError(f"a sweep of {len(sweep.points)} loads has no two halves; {FEWEST_POINTS} or more are needed")
+    fitted = sweep.points[::2]  # sorted by load, so both halves reach over the whole range
     parameters, _ = fit(served, fitted, on_progress)
-    predictions = [_predict(served, point, parameters, point in fitted) for point in sweep.points]
+    predictions = [_predict(served, one, parameters, index % 2 == 0) for index, one in enumerate(sweep.points)]
     judged = [one for one in predictions if not one.fitted]
     errors = {name: float(np.median([abs(one.errors[name]) for one in judged])) for name in judged[0].errors}
     return Validation(parameters, tuple(predictions), errors)
@@ -74,9 +76,13 @@ def make_table(predictions: Sequence[Prediction], errors: Mapping[str, float]) -
                 ("tpot_p50", 1000, 1),
             )
         ]
-        table.add_row(one.load, str(one.requests), "fitted" if one.fitted else "", *cells, style="dim" if one.fitted else "")
+        table.add_row(
+            one.load, str(one.requests), "fitted" if one.fitted else "", *cells, style="dim" if one.fitted else ""
+        )
     table.add_section()
-    table.add_row("median error", "", "", *(f"{errors[name]:.1%}" for name in ("throughput", "ttft_p50", "ttft_p99", "tpot_p50")))
+    table.add_row(
+        "median error", "", "", *(f"{errors[name]:.1%}" for name in ("throughput", "ttft_p50", "ttft_p99", "tpot_p50"))
+    )
     table.caption = "measured / predicted (error)"
     return table
 

@@ -47,7 +47,7 @@ class Workload:
 
     def part(self, chosen: slice | NDArray[np.bool_]) -> Workload:
         """Some of the requests, at the times at which they were."""
-        rows = range(len(self))[chosen] if isinstance(chosen, slice) else np.flatnonzero(chosen)
+        rows: list[int] = np.arange(len(self))[chosen].tolist()
         return Workload(
             self.at[chosen],
             self.input_tokens[chosen],
