@@ -7,8 +7,8 @@ import typer
 from .compare import compare
 from .decode import decode
 from .hostile import hostile
-from .validate_plan import validate_plan
 from .serve import serve
+from .validate_plan import validate_plan
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].

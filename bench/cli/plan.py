@@ -30,10 +30,15 @@ def make(
         float,
         typer.Option(min=0, help="Of the gaps between arrivals: 1 is Poisson, 0 constant.", rich_help_panel=WORKLOAD),
     ] = 1.0,
-    input: Annotated[
-        str, typer.Option(help="Input tokens, MEAN or MEAN:CV (log-normal).", rich_help_panel=WORKLOAD)
-    ] = "1024:0.8",
-    output: Annotated[str, typer.Option(help="Output tokens, MEAN or MEAN:CV.", rich_help_panel=WORKLOAD)] = "256:0.8",
+    input_tokens: Annotated[
+        str,
+        typer.Option(
+            help="256, 128-512, normal:512:128 or lognormal:512:256, as in bench serve.", rich_help_panel=WORKLOAD
+        ),
+    ] = "lognormal:1024:800",
+    output_tokens: Annotated[
+        str, typer.Option(help="Of answers, in the same forms.", rich_help_panel=WORKLOAD)
+    ] = "lognormal:256:200",
     requests: Annotated[
         int, typer.Option(min=20, help="How many are simulated; of a trace the first ones.", rich_help_panel=WORKLOAD)
     ] = 2000,
@@ -117,9 +122,9 @@ def make(
         Path | None, typer.Option(help="A file that --calibrate wrote.", rich_help_panel=MODEL)
     ] = None,
     calibrate: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Plan nothing, but fit the model to this result of `bench serve` and write --calibration.",
+            help="Plan nothing, but fit the model to this result of `bench serve` and write --calibration; may be repeated.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -133,7 +138,7 @@ def make(
 ) -> None:
     """What it takes to serve a workload within an SLO, and what that costs.
 
-        pennyweight plan --model config.json --rate 8 --input 1024:0.8 --output 256:0.8 --slo ttft:p99:500ms,tpot:p50:40ms
+        pennyweight plan --model config.json --rate 8 --input-tokens lognormal:1024:800 --output-tokens lognormal:256:200 --slo ttft:p99:500ms,tpot:p50:40ms
 
     Requests are simulated one by one through continuous batching, on each card, number of cards, tensor parallelism,
     quantisation and batch; the fewest replicas that keep the SLO are taken, and the cheapest by accepted answer come first. Data
@@ -143,6 +148,7 @@ def make(
         pennyweight plan --calibrate sweep --model config.json --gpu h100 --quantisation bfloat16 --calibration h100.json
         pennyweight plan --calibration h100.json --model config.json ...
     """
+    from pennyweight.bench.load.lengths import parse_lengths
     from pennyweight.bench.plan.calibration import read_calibration
     from pennyweight.bench.plan.demand import Demand, Shares
     from pennyweight.bench.plan.device import read_devices
@@ -153,18 +159,18 @@ def make(
     from pennyweight.bench.plan.search import Space
     from pennyweight.bench.plan.slo import parse_slo
     from pennyweight.bench.plan.table import make_tables
-    from pennyweight.bench.plan.trace import read_relative_rates, read_trace
-    from pennyweight.bench.plan.workload import make_workload, parse_lengths
+    from pennyweight.bench.plan.trace import read_relative_rates, trace_workload
+    from pennyweight.bench.plan.workload import make_workload
     from pennyweight.bench.result import Run, show
     from pennyweight.server.errors import ConfigError
     from pennyweight.server.ledger.price_book import load_prices
 
     from .plan_progress import plan_progress
 
-    if calibrate is not None:
+    if calibrate:
         _calibrate(
             calibrate,
-            calibration or calibrate / "calibration.json",
+            calibration or calibrate[0] / "calibration.json",
             model=model,
             devices=devices,
             names=gpu or [],
@@ -178,14 +184,17 @@ def make(
         return
     shape = read_model_shape(model)
     if trace is not None:
-        workload = read_trace(trace, requests)
+        workload = trace_workload(trace, requests)
         if rate is not None:
             workload = workload.at_rate(rate)
     elif rate is not None:
-        inputs, outputs = parse_lengths(input, "--input"), parse_lengths(output, "--output")
+        try:
+            inputs, outputs = parse_lengths(input_tokens), parse_lengths(output_tokens)
+        except ValueError as error:
+            raise ConfigError(f"--input-tokens and --output-tokens: {error}") from None
         workload = make_workload(rate, cv, inputs, outputs, requests=requests, longest=shape.context, seed=seed)
     else:
-        raise ConfigError("give the traffic: --trace FILE, or --rate with --cv, --input and --output")
+        raise ConfigError("give the traffic: --trace FILE, or --rate with --cv, --input-tokens and --output-tokens")
     if workload.longest > shape.context:
         raise ConfigError(
             f"the longest request has {workload.longest} tokens, more than the model's context of {shape.context}: "
@@ -252,7 +261,7 @@ def make(
 
 
 def _calibrate(
-    result: Path,
+    results: list[Path],
     file: Path,
     *,
     model: Path,
@@ -277,7 +286,7 @@ def _calibrate(
 
     if len(names) != 1:
         raise ConfigError("--calibrate needs the one device that was measured: --gpu NAME of the device book")
-    sweep = read_sweep(result)
+    sweep = read_sweep(results)
     served = describe_served(
         model,
         names[0],
@@ -289,7 +298,7 @@ def _calibrate(
         kv_tokens=kv_tokens,
         longest=sweep.longest,
     )
-    run = Run("plan-calibration", {"result": result, "served": served, "calibration": file})
+    run = Run("plan-calibration", {"results": results, "served": served, "calibration": file})
     with fitting_progress("fitting to every other load") as on_progress:
         validation = validate(served, sweep, on_progress)
     with fitting_progress("fitting to all loads") as on_progress:
@@ -298,4 +307,4 @@ def _calibrate(
     data = {"calibration": calibration, "predictions": validation.predictions, "errors": validation.errors}
     complaints = (*sweep.complaints(), *validation.complaints())
     table = make_table(validation.predictions, validation.errors)
-    show(run.result(data, versions=sweep.result.versions, complaints=complaints), out, table)
+    show(run.result(data, versions=sweep.last.versions, complaints=complaints), out, table)

@@ -9,7 +9,9 @@ import typer
 
 
 def validate_plan(
-    result: Annotated[Path, typer.Argument(help="The directory that `bench serve --out` wrote a sweep into.")],
+    result: Annotated[
+        list[Path], typer.Argument(help="Directories that `bench serve --out` wrote, of one server at several loads.")
+    ],
     model: Annotated[Path, typer.Option(help="The served model's config.json, or its directory.")],
     device: Annotated[str, typer.Option(help="What it was served on, as the device book names it.")],
     quantisation: Annotated[str, typer.Option(help="How it was quantised.")] = "bfloat16",
@@ -54,11 +56,11 @@ def validate_plan(
     with fitting_progress("fitting to every other load") as on_progress:
         validation = validate(served, sweep, on_progress)
     data = {
-        "measured": {"command": sweep.result.command, "started": sweep.result.started, "machine": sweep.result.machine},
+        "measured": [{"command": one.command, "started": one.started, "machine": one.machine} for one in sweep.results],
         "parameters": validation.parameters,
         "predictions": validation.predictions,
         "errors": validation.errors,
     }
     table = make_table(validation.predictions, validation.errors)
     complaints = (*sweep.complaints(), *validation.complaints())
-    show(run.result(data, versions=sweep.result.versions, complaints=complaints), out, table)
+    show(run.result(data, versions=sweep.last.versions, complaints=complaints), out, table)

@@ -99,10 +99,10 @@ def search(
     rejected: list[Rejected] = []
     passed_over = 0
     # A batch that never filled means that a larger one would change nothing.
-    sufficient: set[tuple[Offer, int, Quantisation, Shares]] = set()
+    sufficient: set[tuple[str, int, str, Shares]] = set()
     for done, candidate in enumerate(candidates):
         on_progress(done, len(candidates))
-        alike = candidate.offer, candidate.tp, candidate.quantisation, candidate.shares
+        alike = candidate.offer.name, candidate.tp, candidate.quantisation.name, candidate.shares
         if alike in sufficient:
             passed_over += 1
             continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.server.errors import ConfigError
+from pennyweight.bench.load.lengths import Lengths
 
 
 @dataclass(frozen=True)
@@ -72,34 +72,6 @@ class Workload:
         return dataclasses.replace(self, cached_tokens=(blocks * block_size).astype(np.int64), blocks=None)
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """A distribution of token counts: log-normal with a mean and a coefficient of variation (0: always the mean)."""
-
-    mean: float
-    cv: float
-
-    def draw(self, generator: np.random.Generator, count: int) -> NDArray[np.int64]:
-        """``count`` lengths, at least 1 each."""
-        if self.cv == 0:
-            return np.full(count, max(1, round(self.mean)), dtype=np.int64)
-        variance = np.log1p(self.cv**2)
-        drawn = generator.lognormal(np.log(self.mean) - variance / 2, np.sqrt(variance), count)
-        return np.maximum(1, np.rint(drawn)).astype(np.int64)
-
-
-def parse_lengths(text: str, option: str) -> Lengths:
-    """``MEAN`` or ``MEAN:CV``. Raises ConfigError."""
-    mean, _, cv = text.partition(":")
-    try:
-        lengths = Lengths(float(mean), float(cv or 0))
-    except ValueError:
-        raise ConfigError(f"{option} {text!r} is not MEAN or MEAN:CV in tokens, as in 1024:0.8") from None
-    if not (1 <= lengths.mean < 1e7 and 0 <= lengths.cv < 100):
-        raise ConfigError(f"{option} {text!r}: the mean must be at least 1 token, the CV at least 0")
-    return lengths
-
-
 def make_workload(
     rate: float, cv: float, inputs: Lengths, outputs: Lengths, *, requests: int, longest: int, seed: int
 ) -> Workload:
@@ -110,6 +82,6 @@ def make_workload(
     else:
         shape = 1 / cv**2
         gaps = generator.gamma(shape, 1 / (rate * shape), requests)
-    output_tokens = np.minimum(outputs.draw(generator, requests), longest - 1)
-    input_tokens = np.minimum(inputs.draw(generator, requests), longest - output_tokens)
+    output_tokens = np.minimum(np.array(outputs.draw(requests, generator), dtype=np.int64), longest - 1)
+    input_tokens = np.minimum(np.array(inputs.draw(requests, generator), dtype=np.int64), longest - output_tokens)
     return Workload(np.cumsum(gaps) - gaps[0], input_tokens, output_tokens, np.zeros(requests, dtype=np.int64))
