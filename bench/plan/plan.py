@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.ledger.price_book import ModelPrice
 
@@ -17,6 +19,9 @@ from .model_shape import ModelShape
 from .search import Configuration, Found, Space, search
 from .step_model import DEFAULTS, StepParameters
 from .uncertainty import Change, Interval, parameters_for, prediction_intervals, sensitivity
+
+# The rate that so many of 100 times of the day are below; the very least is often an outage.
+TROUGH_PERCENT = 5
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ def make_plan(
     best = found.configurations[0]
     parameters = parameters_of(best.candidate)
     trough = None
-    if (low := min(demand.rates)) < 1:
-        # Nothing is asked at all in some troughs: then nothing is busy.
+    if (low := float(np.percentile(demand.rates, TROUGH_PERCENT))) < 1:
+        # At some hours nobody asks for anything: then nothing is busy.
         outcome = service_of(best, parameters, demand).outcome(best.replicas, low) if low > 0 else None
         trough = Use(low, low / headroom[0], outcome.busy if outcome is not None else 0.0)
     on_progress("uncertainty", 0, 2)
