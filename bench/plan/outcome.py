@@ -14,6 +14,7 @@ class Outcome:
     """Arrays of [requests], times in seconds: when each was sent, had its first token and its last one.
 
     ``step_seconds`` and ``step_decodes`` are [steps]: how long each took and how many sequences it gave a further token.
+    ``busy`` is the share of the time in which a step was under way, ``peak_kv_use`` the most of the cache that was held.
     What a measurement can't tell is empty or 0.
     """
 
@@ -25,6 +26,7 @@ class Outcome:
     step_seconds: NDArray[np.float64]
     step_decodes: NDArray[np.int64]
     step_tokens: int = 0
+    busy: float = 0.0
     preemptions: int = 0
     peak_running: int = 0
     peak_kv_use: float = 0.0
@@ -38,11 +40,6 @@ class Outcome:
     def output_throughput(self) -> float:
         """Output tokens per second."""
         return float(self.output_tokens.sum()) / self.seconds
-
-    @property
-    def busy(self) -> float:
-        """The share of the time in which a step was under way."""
-        return min(1.0, float(self.step_seconds.sum()) / self.seconds)
 
     @property
     def ttft(self) -> NDArray[np.float64]:
@@ -86,6 +83,7 @@ class Outcome:
             self.step_seconds,
             self.step_decodes,
             self.step_tokens,
+            self.busy,
             self.preemptions,
             self.peak_running,
             self.peak_kv_use,
@@ -105,6 +103,7 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
         np.concatenate([one.step_seconds for one in outcomes]),
         np.concatenate([one.step_decodes for one in outcomes]),
         sum(one.step_tokens for one in outcomes),
+        float(np.mean([one.busy for one in outcomes])),
         sum(one.preemptions for one in outcomes),
         max(one.peak_running for one in outcomes),
         max(one.peak_kv_use for one in outcomes),

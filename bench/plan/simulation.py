@@ -127,6 +127,7 @@ class _Replica:
             step_seconds=np.array(durations),
             step_decodes=np.array(decoding),
             step_tokens=step_tokens,
+            busy=sum(durations) / (max(self._ended) - min(self._sent)),
             preemptions=self._preemptions,
             peak_running=peak_running,
             peak_kv_use=1 - least_free / self._num_blocks,

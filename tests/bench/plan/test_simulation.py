@@ -91,6 +91,13 @@ def test_clients_send_their_next_request_when_their_last_has_ended() -> None:
     assert outcome.busy < 1  # each waits for the request's way in between
 
 
+def test_an_engine_is_busy_for_as_long_as_its_steps_take() -> None:
+    outcome = simulate(workload([0.0, 10.0], [100, 100], [1, 1]), MODEL, WIDE)
+    step = MODEL.seconds(100, 1, 1, 5050, 100)
+    assert outcome.busy == pytest.approx(2 * step / (10 + MODEL.request + step))
+    assert outcome.after(0.5).busy == outcome.busy
+
+
 def test_a_request_that_never_fits_is_refused() -> None:
     with pytest.raises(ValueError, match="a request of 110 tokens never fits into 100"):
         simulate(workload([0.0], [100], [10]), MODEL, EngineLimits(8, 128, kv_tokens=100))
