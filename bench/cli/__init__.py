@@ -10,6 +10,7 @@ from .decode import decode
 from .hostile import hostile
 from .report import report
 from .serve import serve
+from .validate_plan import validate_plan
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
@@ -29,3 +30,4 @@ bench.command()(cost)
 bench.command()(hostile)
 bench.command()(decode)
 bench.command()(report)
+bench.command()(validate_plan)
