@@ -15,6 +15,8 @@ from .rapl import RaplCounter
 
 KILO, MEGA = 1e3, 1e6
 CPUS = "sys/devices/system/cpu"
+# Finding the tree means reading the parent of every process of the machine, so it is done no oftener.
+TREE_SECONDS = 5.0
 # Of cgroup v2 and v1, in a container's own view.
 CPU_STATS = ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", "sys/fs/cgroup/cpu,cpuacct/cpu.stat")
 
@@ -32,6 +34,8 @@ class CpuMeter:
         self._process = psutil.Process(pid)
         self._cores = len(self._process.cpu_affinity() or ()) or os.cpu_count() or 1
         self._rapl = RaplCounter(root / "sys/class/powercap", tell)
+        self._members: list[psutil.Process] = []
+        self._looked = -TREE_SECONDS
         self._last: tuple[float, dict[int, float]] | None = None
         self._energy: tuple[float, float] | None = None
         self._throttled: dict[str, int] = {}
@@ -46,11 +50,11 @@ class CpuMeter:
             if self._energy is not None and now > self._energy[0]:
                 power = (energy - self._energy[1]) / (now - self._energy[0])
             self._energy = now, energy
-        seconds, memory = self._tree()
+        seconds, memory = self._tree(now)
         utilization = None
         if self._last is not None and now > self._last[0]:
-            # A process that is new since then has used all of its time since then; one that has ended is not seen any more.
-            used = sum(value - self._last[1].get(pid, 0.0) for pid, value in seconds.items())
+            # A process counts from the first reading that knows it to the last one.
+            used = sum(value - self._last[1].get(pid, value) for pid, value in seconds.items())
             utilization = max(0.0, used) / (now - self._last[0]) / self._cores
         self._last = now, seconds
         return Reading(
@@ -67,16 +71,19 @@ class CpuMeter:
     def close(self) -> None:
         """There is nothing to give back."""
 
-    def _tree(self) -> tuple[dict[int, float], int | None]:
+    def _tree(self, now: float) -> tuple[dict[int, float], int | None]:
         """CPU seconds by process, and resident bytes of all."""
+        if now - self._looked >= TREE_SECONDS:
+            self._looked = now
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._members = [self._process, *self._process.children(recursive=True)]
         seconds: dict[int, float] = {}
         memory = None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in (self._process, *self._process.children(recursive=True)):
-                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                    times = process.cpu_times()
-                    seconds[process.pid] = times.user + times.system
-                    memory = (memory or 0) + process.memory_info().rss
+        for process in self._members:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied), process.oneshot():
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+                memory = (memory or 0) + process.memory_info().rss
         return seconds, memory
 
     def _clock(self) -> float | None:
