@@ -8,20 +8,19 @@ the keys and values of all contexts) / step time / the card's peak.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from pennyweight.bench.load.closed_loop import Endpoint, find_endpoint
+from pennyweight.bench.load.endpoint import Endpoint, find_endpoint
+from pennyweight.bench.load.mode import ClosedLoop
+from pennyweight.bench.load.request import PlannedRequest
+from pennyweight.bench.load.run import run_load
 from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.load.synthetic import make_prompts
 from pennyweight.bench.peers.process import running
@@ -110,7 +109,8 @@ async def measure(
     progress.print("starting the server", highlight=False)
     results = []
     async with running(served) as server:
-        endpoint = await find_endpoint(server.url)
+        # Not streamed: the time is that of the engine, not of a client that reads thousands of events a second.
+        endpoint = await find_endpoint(server.url, stream=False)
         seeds = iter(range(1_000_000))
         for batch in batches:
             progress.print(f"batch {batch}", highlight=False)
@@ -143,24 +143,14 @@ async def timed(
 ) -> float:
     """Seconds that so many completions take together. Raises BadAnswer unless each has the length that was asked for."""
     prompts = make_prompts(model / "tokenizer.json", count=batch, tokens=prompt_tokens, seed=seed)
-    connector = aiohttp.TCPConnector(limit=batch)
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-
-        async def complete(prompt: list[int]) -> Any:
-            # Not streamed: the time is that of the engine, not of a client that reads thousands of events a second.
-            body = endpoint.body(prompt, output_tokens) | {"stream": False}
-            del body["stream_options"]
-            async with session.post(f"{endpoint.url}/v1/completions", json=body) as response:
-                return await response.json()
-
-        started = time.perf_counter()
-        answers = await asyncio.gather(*map(complete, prompts))
-        seconds = time.perf_counter() - started
-    for answer in answers:
-        if answer.get("usage", {}).get("completion_tokens") != output_tokens:
-            raise BadAnswer(f"not the {output_tokens} tokens that were asked for: {str(answer)[:300]}")
-    return seconds
+    requests = [
+        PlannedRequest(body=endpoint.body(prompt, output_tokens), prompt_tokens=prompt_tokens) for prompt in prompts
+    ]
+    samples = await run_load(endpoint, requests, ClosedLoop(batch), request_seconds=REQUEST_SECONDS)
+    for sample in samples:
+        if sample.error is not None or sample.output_tokens != output_tokens:
+            raise BadAnswer(f"not the {output_tokens} tokens that were asked for: {sample}"[:500])
+    return max(sample.ended for sample in samples) - min(sample.sent for sample in samples)
 
 
 def make_table(results: Sequence[DecodeResult], shape: str, dtype: str, bandwidth: Bandwidth) -> Table:

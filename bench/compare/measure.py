@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pennyweight.bench.load.closed_loop import find_endpoint, run_closed_loop
-from pennyweight.bench.load.latency import LoadSummary, summarise
-from pennyweight.bench.load.sample import BadAnswer
+from pennyweight.bench.load.closed_loop import run_closed_loop
+from pennyweight.bench.load.endpoint import find_endpoint
+from pennyweight.bench.load.sample import BadAnswer, Sample
+from pennyweight.bench.load.summary import summarise
 from pennyweight.bench.load.synthetic import make_prompts
 from pennyweight.bench.machine import busy_cores
 from pennyweight.bench.memory import resident_bytes
@@ -40,6 +41,21 @@ class Plan:
             (level, [next(prompts) for _ in range(warm)], [next(prompts) for _ in range(measured)])
             for level, warm, measured in sizes
         ]
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """One load's numbers. Times are in seconds."""
+
+    concurrency: int
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    output_tokens_per_second: float
+    ttft_p50: float
+    ttft_p99: float
+    tpot_p50: float | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ async def _measure(peer: Peer, plan: Plan, number: int, busy: float, on_progress
                 first_answer = time.perf_counter() - server.started
             await run_closed_loop(endpoint, warm, output_tokens=plan.output_tokens, concurrency=level)
             samples = await run_closed_loop(endpoint, prompts, output_tokens=plan.output_tokens, concurrency=level)
-            summaries.append(summarise(samples, level))
+            summaries.append(summary_at(level, samples))
         resident = resident_bytes(server.pid)
         return Measurement(
             peer=peer.name,
@@ -94,3 +110,20 @@ async def _measure(peer: Peer, plan: Plan, number: int, busy: float, on_progress
             loads=tuple(summaries),
             resident_bytes=resident,
         )
+
+
+def summary_at(concurrency: int, samples: Sequence[Sample]) -> LoadSummary:
+    """What a comparison keeps of a closed loop whose answers were all streamed and all good."""
+    found = summarise(samples)
+    assert found.ttft is not None
+    return LoadSummary(
+        concurrency=concurrency,
+        requests=found.requests,
+        prompt_tokens=found.input_tokens,
+        output_tokens=found.output_tokens,
+        seconds=found.duration,
+        output_tokens_per_second=found.output_throughput,
+        ttft_p50=found.ttft.p50,
+        ttft_p99=found.ttft.p99,
+        tpot_p50=found.tpot.p50 if found.tpot else None,
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
-import time
-from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
+from pennyweight.bench.load.endpoint import Endpoint
+from pennyweight.bench.load.mode import ClosedLoop, OpenLoop
+from pennyweight.bench.load.request import PlannedRequest
+from pennyweight.bench.load.run import run_load
+from pennyweight.bench.load.sample import Sample
 
 QUESTIONS = (
     "What is the capital of {}?",
@@ -26,19 +26,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 OUTPUT_TOKENS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class GoodAnswer:
-    """Seconds from the scheduled arrival to the first text and to the end; ``failure`` says what went wrong instead.
-
-    ``lag`` is by how much the client itself was late to send.
-    """
-
-    ttft: float
-    e2e: float
-    lag: float
-    failure: str | None = None
 
 
 def good_bodies(model: str, count: int, seed: int, phase: int = 0) -> list[dict[str, Any]]:
@@ -68,52 +55,23 @@ def good_bodies(model: str, count: int, seed: int, phase: int = 0) -> list[dict[
     return bodies
 
 
-async def measure_capacity(url: str, bodies: list[dict[str, Any]], *, concurrency: int) -> float:
+async def measure_capacity(endpoint: Endpoint, bodies: list[dict[str, Any]], *, concurrency: int) -> float:
     """Requests per second that a closed loop of so many clients gets answered. Raises RuntimeError when one fails."""
-    waiting = iter(bodies)
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def client() -> None:
-            for body in waiting:
-                answer = await _ask(session, body, time.perf_counter())
-                if answer.failure is not None:
-                    raise RuntimeError(answer.failure)
-
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(concurrency)))
-    return len(bodies) / (time.perf_counter() - began)
+    samples = await run_load(endpoint, [PlannedRequest(body=body) for body in bodies], ClosedLoop(concurrency))
+    for sample in samples:
+        if (found := failure(sample)) is not None:
+            raise RuntimeError(found)
+    return len(bodies) / max(sample.ended for sample in samples)
 
 
-async def run_open_loop(url: str, bodies: list[dict[str, Any]], *, rate: float, seed: int) -> list[GoodAnswer]:
+async def run_open_loop(endpoint: Endpoint, bodies: list[dict[str, Any]], *, rate: float, seed: int) -> list[Sample]:
     """Send each at its time, ``rate`` a second in the mean at random intervals, and wait for all."""
-    generator = random.Random(seed)
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
-        scheduled = time.perf_counter()
-        asking = []
-        for body in bodies:
-            scheduled += generator.expovariate(rate)
-            await asyncio.sleep(max(0.0, scheduled - time.perf_counter()))
-            asking.append(asyncio.create_task(_ask(session, body, scheduled)))
-        return list(await asyncio.gather(*asking))
+    mode = OpenLoop(rate)
+    times = mode.times(len(bodies), seed)
+    requests = [PlannedRequest(at=at, body=body) for at, body in zip(times, bodies, strict=True)]
+    return await run_load(endpoint, requests, mode)
 
 
-async def _ask(session: aiohttp.ClientSession, body: dict[str, Any], scheduled: float) -> GoodAnswer:
-    lag = time.perf_counter() - scheduled
-    first: float | None = None
-    chunks: list[bytes] = []
-    failure = None
-    try:
-        async with session.post("/v1/chat/completions", json=body) as answer:
-            async for chunk in answer.content.iter_any():
-                if first is None and b'"content":"' in chunk:
-                    first = time.perf_counter() - scheduled
-                chunks.append(chunk)
-            if answer.status != 200:
-                failure = f"status {answer.status}: {b''.join(chunks)[:300]!r}"
-    except (aiohttp.ClientError, TimeoutError) as error:
-        failure = repr(error)
-    e2e = time.perf_counter() - scheduled
-    received = b"".join(chunks)
-    if failure is None and not received.endswith(b"data: [DONE]\n\n"):
-        failure = f"an unfinished stream: {json.dumps(received[-300:].decode(errors='replace'))}"
-    return GoodAnswer(e2e if first is None else first, e2e, lag, failure)
+def failure(sample: Sample) -> str | None:
+    """What went wrong with an answer, or None."""
+    return None if sample.error is None else f"{sample.error}, status {sample.status}: {sample.message}"

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
-from pennyweight.bench.load.closed_loop import find_endpoint
-from pennyweight.bench.load.latency import percentile
+from pennyweight.bench.load.endpoint import find_endpoint
+from pennyweight.bench.load.sample import Sample
 
 from .attackers import Attackers
-from .good_traffic import GoodAnswer, good_bodies, measure_capacity, run_open_loop
+from .good_traffic import failure, good_bodies, measure_capacity, run_open_loop
 
 BAR = 1.2
 CAPACITY_CLIENTS = 16
@@ -24,13 +25,14 @@ async def measure(
     url: str, requests: int, rate: float, share: float, rounds: int, kinds: list[str], seed: int
 ) -> dict[str, Any]:
     """Capacity, then ``rounds`` of the two phases. Raises RuntimeError when the capacity can't be measured."""
-    model = (await find_endpoint(url)).model
-    await measure_capacity(url, good_bodies(model, 40, seed), concurrency=CAPACITY_CLIENTS)
-    capacity = await measure_capacity(url, good_bodies(model, 200, seed + 1), concurrency=CAPACITY_CLIENTS)
+    endpoint = await find_endpoint(url, api="chat")
+    model = endpoint.model
+    await measure_capacity(endpoint, good_bodies(model, 40, seed), concurrency=CAPACITY_CLIENTS)
+    capacity = await measure_capacity(endpoint, good_bodies(model, 200, seed + 1), concurrency=CAPACITY_CLIENTS)
     good_rate = capacity * share
     seconds = requests / rate / rounds
-    alone: list[list[GoodAnswer]] = []
-    attacked: list[list[GoodAnswer]] = []
+    alone: list[list[Sample]] = []
+    attacked: list[list[Sample]] = []
     complaints: Counter[str] = Counter()
     sent = 0
     with Attackers(url) as attackers:
@@ -42,10 +44,10 @@ async def measure(
                     await attackers.prepare(model, kinds, round(requests / rounds), seed + number)
                 print(f"round {number + 1} of {rounds}, {'attacked' if is_attacked else 'alone'}", file=sys.stderr)
                 if not is_attacked:
-                    alone.append(await run_open_loop(url, bodies, rate=good_rate, seed=number))
+                    alone.append(await run_open_loop(endpoint, bodies, rate=good_rate, seed=number))
                     continue
                 attackers.start(rate)
-                attacked.append(await run_open_loop(url, bodies, rate=good_rate, seed=number))
+                attacked.append(await run_open_loop(endpoint, bodies, rate=good_rate, seed=number))
                 found, number_sent = await attackers.finish()
                 complaints.update(found)
                 sent += number_sent
@@ -57,7 +59,7 @@ async def measure(
         "capacity": capacity,
         "good_rate": good_rate,
         "good_requests": sum(map(len, alone + attacked)),
-        "good_failures": [answer.failure for phase in alone + attacked for answer in phase if answer.failure],
+        "good_failures": [text for phase in alone + attacked for one in phase if (text := failure(one))],
         "complaints": dict(complaints),
         "alone": [_summary(phase) for phase in alone],
         "attacked": [_summary(phase) for phase in attacked],
@@ -66,14 +68,15 @@ async def measure(
     }
 
 
-def _summary(answers: Sequence[GoodAnswer]) -> dict[str, float]:
-    found: dict[str, float] = {"requests": len(answers), "failures": sum(one.failure is not None for one in answers)}
+def _summary(samples: Sequence[Sample]) -> dict[str, float]:
+    """Percentiles in seconds; TTFT and E2E are from when a request was due, and a TTFT that never came is its E2E."""
+    found: dict[str, float] = {"requests": len(samples), "failures": sum(one.error is not None for one in samples)}
     for name, values in (
-        ("ttft", [one.ttft for one in answers]),
-        ("e2e", [one.e2e for one in answers]),
-        ("lag", [one.lag for one in answers]),
+        ("ttft", [(one.ended if one.first is None else one.first) - one.scheduled for one in samples]),
+        ("e2e", [one.ended - one.scheduled for one in samples]),
+        ("lag", [one.lag for one in samples]),
     ):
-        found |= {f"{name}_p{percent}": percentile(values, percent) for percent in (50, 90, 99)}
+        found |= {f"{name}_p{percent}": float(np.percentile(values, percent)) for percent in (50, 90, 99)}
     return found
 
 

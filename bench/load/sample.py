@@ -1,72 +1,75 @@
-"""One streamed answer as its client saw it."""
+"""One answer as its client saw it: when it was due, sent and read, how many tokens it had, or what went wrong."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import msgspec
 
 
 class BadAnswer(Exception):
     """A server's answer that can't be measured: an error, a broken stream, or another length than was asked for."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """When one request was sent and its text arrived, in seconds of one monotonic clock, and how many tokens it had."""
+class Sample(msgspec.Struct, kw_only=True, frozen=True):
+    """One request of a load. Times are in seconds from the load's start.
 
+    ``scheduled`` is when the load wanted it sent: its arrival time in an open loop, the end of the answer before it (and the
+    think time after that) in a closed loop or a session. ``held`` is for how long the load's own limit on concurrency kept it
+    back after that. ``arrivals`` are the times of the pieces of text and ``pieces`` the number of tokens in each;
+    both are empty without streaming. ``cached_tokens`` is None where the server doesn't say. ``text`` is kept on demand only.
+    """
+
+    index: int
+    scheduled: float
     sent: float
-    arrivals: tuple[float, ...]  # of each piece of text; a server may put several tokens into one
     ended: float
-    prompt_tokens: int
-    output_tokens: int
+    held: float = 0.0
+    first: float | None = None
+    arrivals: tuple[float, ...] = ()
+    pieces: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int | None = None
+    is_counted: bool = True  # the tokens, by the server's usage; otherwise a piece of text counts as one
+    status: int | None = None
+    error: str | None = None
+    message: str | None = None
+    finish_reason: str | None = None
+    text: str | None = None
 
     @property
-    def ttft(self) -> float:
-        """Time to first token."""
-        return self.arrivals[0] - self.sent
+    def lag(self) -> float:
+        """By how much the client itself was late to send."""
+        return self.sent - self.scheduled - self.held
+
+    @property
+    def ttft(self) -> float | None:
+        """Time to first token, from the sending."""
+        return None if self.first is None else self.first - self.sent
+
+    @property
+    def ttft_scheduled(self) -> float | None:
+        """Time to first token, from when the request was due: what a client's lag and limits hide from ``ttft``."""
+        return None if self.first is None else self.first - self.scheduled
 
     @property
     def tpot(self) -> float | None:
-        """Time per output token after the first; None where there is no second."""
-        if self.output_tokens < 2:
+        """Time per output token after the first; None where there is no second, or no stream."""
+        if self.output_tokens < 2 or not self.arrivals:
             return None
         return (self.arrivals[-1] - self.arrivals[0]) / (self.output_tokens - 1)
 
+    @property
+    def e2e(self) -> float:
+        """From the sending to the end of the answer."""
+        return self.ended - self.sent
 
-def read_sample(sent: float, reads: Sequence[tuple[float, bytes]], ended: float) -> Sample:
-    """The sample of a completion stream from what was read when.
+    def intervals(self) -> list[float]:
+        """Inter-token latencies, one for each token after the first piece of text.
 
-    It is parsed after the load has ended, so that the client takes as little as it can of the processors that the
-    server computes on. Raises BadAnswer.
-    """
-    arrivals: list[float] = []
-    usage: dict[str, Any] | None = None
-    is_done = False
-    for time, data in _events(reads):
-        if data == b"[DONE]":
-            is_done = True
-            continue
-        try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise BadAnswer(f"an event is no JSON: {data[:200]!r}") from error
-        if "error" in event:
-            raise BadAnswer(f"an error in the stream: {event['error']}")
-        if any(choice.get("text") for choice in event.get("choices", ())):
-            arrivals.append(time)
-        usage = event.get("usage") or usage
-    if not (is_done and usage and arrivals):
-        raise BadAnswer(f"an unfinished stream: {len(arrivals)} pieces of text, usage {usage}, [DONE] {is_done}")
-    return Sample(sent, tuple(arrivals), ended, usage["prompt_tokens"], usage["completion_tokens"])
-
-
-def _events(reads: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
-    """Each event's data with the time of the read that completed its line."""
-    rest = b""
-    for time, chunk in reads:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield time, line.removeprefix(b"data:").strip()
+        A piece of n tokens that came a gap g after the one before it counts as n intervals of g / n each, so that a server
+        that sends several tokens at once is not credited with intervals of zero, and their mean is that per token.
+        """
+        found: list[float] = []
+        for before, now, tokens in zip(self.arrivals, self.arrivals[1:], self.pieces[1:], strict=False):
+            found.extend([(now - before) / tokens] * tokens)
+        return found

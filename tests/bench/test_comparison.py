@@ -6,9 +6,8 @@ import pytest
 from rich.console import Console
 
 from pennyweight.bench.compare.comparison import compare
-from pennyweight.bench.compare.measure import Measurement
+from pennyweight.bench.compare.measure import LoadSummary, Measurement
 from pennyweight.bench.compare.table import make_table
-from pennyweight.bench.load.latency import LoadSummary
 
 MIB = 1024 * 1024
 

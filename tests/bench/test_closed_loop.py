@@ -8,7 +8,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 from fakes.completion_server import CompletionServer
 
-from pennyweight.bench.load.closed_loop import Endpoint, find_endpoint, run_closed_loop
+from pennyweight.bench.load.closed_loop import run_closed_loop
+from pennyweight.bench.load.endpoint import Endpoint, find_endpoint
 from pennyweight.bench.load.sample import BadAnswer
 
 PROMPTS = [[number, 1, 2] for number in range(12)]
