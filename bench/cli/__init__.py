@@ -7,6 +7,7 @@ import typer
 from .compare import compare
 from .decode import decode
 from .hostile import hostile
+from .serve import serve
 
 EPILOG = """
 Every benchmark prints a table, then its result as one line of JSON, and writes that and its raw data to [bold]--out[/].
@@ -20,6 +21,7 @@ bench = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+bench.command()(serve)
 bench.command()(compare)
 bench.command()(hostile)
 bench.command()(decode)

@@ -64,6 +64,22 @@ def base_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
+def parse_api(text: str) -> Api:
+    """The API of ``chat`` or ``completions``, or of their paths as `vllm bench serve` has them. Raises ValueError."""
+    for name, path in PATHS.items():
+        if text in (name, path):
+            return name
+    raise ValueError(f"--endpoint is completions or chat, not {text}")
+
+
+def parse_object(text: str | None) -> dict[str, Any]:
+    """A JSON object; the empty one of None. Raises ValueError."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"--extra-body must be a JSON object: {error}") from None
+
+
 async def find_endpoint(
     url: str,
     *,
