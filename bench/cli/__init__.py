@@ -6,6 +6,7 @@ import typer
 
 from .compare import compare
 from .decode import decode
+from .gpu import gpu
 from .hostile import hostile
 from .serve import serve
 
@@ -25,3 +26,4 @@ bench.command()(serve)
 bench.command()(compare)
 bench.command()(hostile)
 bench.command()(decode)
+bench.command()(gpu)

@@ -21,9 +21,9 @@ from .sampler import DeviceSampler
 from .work_metrics import Tokens, WorkCollector
 
 
-def open_meters(pid: int, tell: Tell) -> list[DeviceMeter]:
-    """This machine's cards, as far as CUDA would show them, and last its processors, with the processes below ``pid``."""
-    return [*open_cards(tell, os.environ.get("CUDA_VISIBLE_DEVICES")), CpuMeter(pid, tell)]
+def open_meters(pid: int, tell: Tell, visible: str | None) -> list[DeviceMeter]:
+    """This machine's cards, those of CUDA_VISIBLE_DEVICES or all, and last its processors, with the processes below ``pid``."""
+    return [*open_cards(tell, visible), CpuMeter(pid, tell)]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def device_telemetry(
         settings.dollars_per_hour,
     )
     sampler = DeviceSampler(
-        lambda: open_meters(os.getpid(), tell),
+        lambda: open_meters(os.getpid(), tell, os.environ.get("CUDA_VISIBLE_DEVICES")),
         settings.interval,
         tell,
         on_sample=lambda time, states: work.look(time),

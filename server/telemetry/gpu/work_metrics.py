@@ -8,6 +8,7 @@ hour over all tokens of all models in an hour, prompts and answers alike, at the
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pennyweight.server.engines.base import Engine, EngineWork
+from pennyweight.server.errors import PennyweightError
 
 from .window import RateWindow
 
@@ -31,6 +33,7 @@ TOTALS = {
 PHASES = {"prefill_seconds": "prefill", "decode_seconds": "decode", "recompute_seconds": "recompute", "idle_seconds": "idle"}  # fmt: skip
 TOKENS = {"prefill_tokens": "prefill", "decode_tokens": "decode", "recomputed_tokens": "recompute"}
 STEPS = {"prefill_steps": "prefill", "decode_steps": "decode", "mixed_steps": "mixed"}
+INFO = ("engine", "dtype", "device")
 RATES = {"prompt": "prompt_tokens_per_second", "generation": "generation_tokens_per_second"}
 # The peak at which an engine computes, and the answered tokens (prompt, generation) so far.
 PeakOf = Callable[[Engine], "tuple[float | None, float | None]"]
@@ -74,8 +77,18 @@ class WorkCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         with self._lock:
             totals = self._totals()
+            yield from self._models()
             yield from self._counters(totals)
             yield from self._rates()
+
+    def _models(self) -> Iterator[Metric]:
+        info = _gauge("model_info", "Always 1: how a loaded model runs.", "model_name", *INFO)
+        for name, engine in self._engines.items():
+            with contextlib.suppress(PennyweightError):
+                known = engine.capabilities()
+                info.add_metric([name, known.engine, *(known.details.get(label, "") for label in INFO[1:])], 1.0)
+        if info.samples:
+            yield info
 
     def _counters(self, totals: Mapping[str, Mapping[str, float]]) -> Iterator[Metric]:
         plain = {field: _counter(name, help_text) for field, (name, help_text) in TOTALS.items()}

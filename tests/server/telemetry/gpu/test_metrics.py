@@ -191,7 +191,7 @@ async def test_a_real_server_tells_of_its_processors_and_its_work() -> None:
         assert await server.metric("engine_seconds_total", phase="idle") > 0
         assert await server.metric("device_up", device="cpu") == 1
         async with asyncio.timeout(20):  # the engine's process is found a little later
-            while await server.metric("device_fb_used_bytes", device="cpu") < 300e6:
+            while await server.metric("device_fb_used_bytes", device="cpu") < 300e6:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert 0 < await server.metric("mfu") < 1
         assert 0 < await server.metric("mbu") < 1
