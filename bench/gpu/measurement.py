@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 from pennyweight.bench.load.choice import Arrivals, Source
 from pennyweight.bench.load.endpoint import Endpoint
 from pennyweight.bench.load.measurement import measure
-from pennyweight.bench.load.view import View
-from pennyweight.bench.machine import this_machine, usable_cores
+from pennyweight.bench.load.view import View, label
+from pennyweight.bench.machine import busy_cores, this_machine, usable_cores
 from pennyweight.server.telemetry.gpu.peaks import Peak
 
 from .metered import DevicePoint, MeteredExperiment, device_points
@@ -21,6 +22,8 @@ from .peak import measured_peak, table_peak, with_given
 from .server import server_pid
 from .watch import Timeline, watching
 
+# In cores: with so much to do beside it, a machine shows less than it can.
+BUSY = 0.2
 DEFAULT_PRECISION = "bfloat16"
 NO_COUNTS = "the server's /metrics counts no FLOPs and bytes, so there is no MFU, MBU or time split"
 
@@ -84,7 +87,7 @@ async def measure_devices(
     pid = options.pid or server_pid(endpoint.url)
     on_cpu = page is not None and (page.label("model_info", "device") or "").startswith("cpu")
     precision = options.precision or (page and page.label("model_info", "dtype")) or DEFAULT_PRECISION
-    notes = _notes(page, pid)
+    notes, complaints = _notes(page, pid), list[str]()
     for note in notes:
         view.say(note)
     async with watching(endpoint.url, pid, options.interval, notes.append, on_cpu=on_cpu) as timeline:
@@ -94,6 +97,9 @@ async def measure_devices(
         peak = table_peak(devices)
         if pid is not None and not any(one.label.startswith("cuda") for one in devices):
             view.say("measuring what the processors can do")
+            busy = await asyncio.to_thread(busy_cores)
+            if busy > BUSY:
+                complaints.append(f"other work kept {busy:.1f} cores busy while the processors' peaks were measured")
             peak = await measured_peak()
         measured = await measure(metered, arrivals, view, out)
     peak = with_given(peak, precision, options.peak_flops, options.peak_bandwidth)
@@ -106,7 +112,18 @@ async def measure_devices(
         points=points,
         timeline=timeline,
         notes=notes,
+        complaints=(*complaints, *impossible(points)),
     )
+
+
+def impossible(points: Sequence[DevicePoint]) -> list[str]:
+    """What can't be: shares of a peak above 1, which only a peak that is too low gives."""
+    return [
+        f"{label(one.point.load)}: {name.upper()} is {share:.2f}, so the peak is too low; give {flag}"
+        for one in points
+        for name, flag in (("mfu", "--peak-flops"), ("mbu", "--peak-bandwidth"))
+        if (share := one.utilisation.get(name)) is not None and share > 1
+    ]
 
 
 def _notes(page: MetricsPage | None, pid: int | None) -> list[str]:
