@@ -96,7 +96,11 @@ def test_an_engine_that_can_not_tell_has_no_samples() -> None:
     registry.register(collector)
     collector.look(0.0)
     collector.look(1.0)
-    assert {name for name, _ in samples(registry)} == {"prompt_tokens_per_second", "generation_tokens_per_second"}
+    assert {name for name, _ in samples(registry)} == {
+        "model_info",
+        "prompt_tokens_per_second",
+        "generation_tokens_per_second",
+    }
 
 
 def test_shares_of_the_peak_and_the_price_are_of_the_window() -> None:
