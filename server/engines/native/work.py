@@ -38,11 +38,13 @@ class WorkMeter:
 
     def __init__(self, cost: ModelCost, *, started: float) -> None:
         self._cost = cost
-        self._started = started
         self._total = _Totals()
         self._step: tuple[int, int, int] = (0, 0, 0)
         self._began = started
-        self._last_end: float | None = None
+        # Since when there has been nothing to do, or else when the last step ended. Idle time is added up by itself: what is
+        # left of the rest would fall now and then by a rounding, and a counter that falls is taken for one that began anew.
+        self._idle_since: float | None = started
+        self._last_end = started
 
     def begin(self, batch: Batch, now: float) -> None:
         """Count a batch that is about to be computed; its sequences' progress must still be that before it."""
@@ -70,7 +72,12 @@ class WorkMeter:
         decode.attended += attended
         cost, total = self._cost, self._total
         self._step = prefill.flops(cost), decode.flops(cost), recompute.flops(cost)
-        self._began = now if self._last_end is None else self._last_end
+        if self._idle_since is None:
+            self._began = self._last_end
+        else:
+            self._began = now
+            total.idle_seconds += now - self._idle_since
+            self._idle_since = None
         tokens = prefill.tokens + decode.tokens + recompute.tokens
         total.flops += self._step[0] + self._step[1]
         total.read_bytes += cost.weight_bytes + tokens * cost.token_bytes + context * cost.kv_bytes
@@ -93,16 +100,17 @@ class WorkMeter:
         total.prefill_seconds += prefill * share
         total.decode_seconds += decode * share
         total.recompute_seconds += recompute * share
-        self._last_end = now if goes_on else None
+        self._last_end = now
+        self._idle_since = None if goes_on else now
 
     def rest(self) -> None:
-        """Nothing could be computed: the time until the next step is idle."""
-        self._last_end = None
+        """Nothing could be computed: the time from the last step to the next one is idle."""
+        if self._idle_since is None:
+            self._idle_since = self._last_end
 
     def total(self, now: float) -> EngineWork:
         """Everything so far."""
         total = self._total
-        busy = total.prefill_seconds + total.decode_seconds + total.recompute_seconds
         return EngineWork(
             flops=float(total.flops),
             read_bytes=float(total.read_bytes),
@@ -110,7 +118,7 @@ class WorkMeter:
             prefill_seconds=total.prefill_seconds,
             decode_seconds=total.decode_seconds,
             recompute_seconds=total.recompute_seconds,
-            idle_seconds=max(0.0, (self._last_end or now) - self._started - busy),
+            idle_seconds=total.idle_seconds + (now - self._idle_since if self._idle_since is not None else 0.0),
             prefill_tokens=total.prefill_tokens,
             decode_tokens=total.decode_tokens,
             recomputed_tokens=total.recomputed_tokens,
@@ -130,6 +138,7 @@ class _Totals:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     recompute_seconds: float = 0.0
+    idle_seconds: float = 0.0
     prefill_tokens: int = 0
     decode_tokens: int = 0
     recomputed_tokens: int = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes.tiny_models import make_core, random_prompt, run, save_tiny_model, submit
 from fakes.toy_runner import make_sequence
@@ -99,6 +101,22 @@ def test_time_between_steps_is_work_while_there_is_more_to_do() -> None:
     assert (meter.total(3.1).decode_seconds, meter.total(3.1).idle_seconds) == (2.0, 1.0)
     meter.rest()
     assert meter.total(4.0).idle_seconds == 2.0
+
+
+def test_no_counter_ever_falls_not_even_by_a_rounding() -> None:
+    source, now, before = random.Random(0), 1e5 / 3, None
+    meter = WorkMeter(COST, started=now)
+    sequence = decoding("a", 4, 1)
+    for _ in range(2000):
+        now += source.random() / 7
+        meter.begin(one(sequence, 1), now)
+        now += source.random() / 7
+        meter.end(now, goes_on=source.random() < 0.9)
+        if source.random() < 0.05:
+            meter.rest()
+        after = msgspec.structs.astuple(meter.total(now))
+        assert before is None or all(new >= old for new, old in zip(after, before, strict=True))
+        before = after
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3-tied"])
