@@ -8,27 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Peak memory bandwidth in bytes/s as NVIDIA states it. H100 (SXM), H200, B200, both A100 of SXM, L40S and L4 were looked up in
-# November 2026; the others were not: look yours up before you quote a share of it. The first name that is in what
-# nvidia-smi says counts, so variants come before the plain name.
-PEAKS = (
-    ("H100 PCIe", 2.0e12),
-    ("H100 NVL", 3.9e12),
-    ("H100", 3.35e12),
-    ("H200", 4.8e12),
-    ("B200", 8.0e12),
-    ("A100-SXM4-80GB", 2.039e12),
-    ("A100 80GB PCIe", 1.935e12),
-    ("A100", 1.555e12),
-    ("A10G", 0.6e12),
-    ("A10", 0.6e12),
-    ("L40S", 0.864e12),
-    ("L40", 0.864e12),
-    ("L4", 0.3e12),
-    ("RTX 4090", 1.008e12),
-    ("RTX 3090", 0.936e12),
-    ("T4", 0.32e12),
-)
+from pennyweight.server.telemetry.gpu.peaks import card_peak
 
 
 @dataclass(frozen=True)
@@ -45,8 +25,10 @@ def device_bandwidth(device: str) -> Bandwidth:
     name = None if device == "cpu" else _card()
     if name is None:
         return Bandwidth("cpu", _measure_memory(), "measured: a copy by one thread, bytes read and written")
-    peak = next((value for part, value in PEAKS if part in name), None)
-    return Bandwidth(name, peak, "the data sheet" if peak else "this card is not in bench/bandwidth.py")
+    peak = card_peak(name)
+    if peak is None:
+        return Bandwidth(name, None, "this card is not in server/telemetry/gpu/peaks.py")
+    return Bandwidth(name, peak.bandwidth, peak.source)
 
 
 def driver_version() -> str | None:

@@ -43,11 +43,13 @@ def create_app(
     engines: Mapping[str, Engine],
     *,
     admission: Admission | None = None,
+    metrics: Metrics | None = None,
     logger: FilteringBoundLogger | None = None,
 ) -> Starlette:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close.
 
-    ``admission`` is for an owner who drains the server; ``logger`` is where the request lines go, by default stderr.
+    ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
+    request lines go, by default stderr.
     """
     logger = logger or make_logger(settings.log)
     version = importlib.metadata.version("pennyweight")
@@ -55,7 +57,7 @@ def create_app(
         settings=settings,
         engines=engines,
         admission=admission or Admission(settings.limits.max_waiting),
-        metrics=Metrics(engines, version=version),
+        metrics=metrics or Metrics(engines, version=version),
         logger=logger,
         version=version,
     )
@@ -93,6 +95,7 @@ def _serve(settings: Settings) -> int:
     from .admin import create_admin_app
     from .models import open_models, with_adapters
     from .registry import Registry
+    from .telemetry.gpu.telemetry import device_telemetry
 
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
@@ -107,7 +110,14 @@ def _serve(settings: Settings) -> int:
         registry = Registry(models, settings.aliases, state_file=Path(state_file).expanduser() if state_file else None)
         admission = Admission(settings.limits.max_waiting)
         places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
-        app = create_app(settings, with_adapters(settings, registry), admission=admission, logger=logger)
+        engines = with_adapters(settings, registry)
+        metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"))
+        app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger)
+        opened.enter_context(
+            device_telemetry(
+                settings.telemetry, metrics.engines, metrics.answered_tokens, metrics.registry, logger.warning
+            )
+        )
         serving = Serving(
             app,
             settings.http,

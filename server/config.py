@@ -160,6 +160,20 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     prompts: bool = False
 
 
+class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What /metrics tells of the devices. They are asked every ``interval`` seconds; 0 asks them nothing.
+
+    ``dollars_per_hour`` is what the machine costs, for the price of its tokens. ``peak_flops`` (a second, at the precision that is
+    served) and ``peak_bandwidth`` (bytes a second) are what MFU and MBU are shares of; None takes them from the table of
+    cards, and gives neither for what is not in it.
+    """
+
+    interval: float = 1.0
+    dollars_per_hour: float | None = None
+    peak_flops: float | None = None
+    peak_bandwidth: float | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything the server reads at its start.
 
@@ -171,6 +185,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
     admin: AdminSettings = msgspec.field(default_factory=AdminSettings)
     models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)

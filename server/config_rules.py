@@ -79,6 +79,12 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("engine", 1, "max_loras"),
     ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
+    ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
+    *_numbers("telemetry", 0, "dollars_per_hour"),
+    *[
+        (f"telemetry.{name}", lambda value: 1 <= value < 1e21, "at least 1")
+        for name in ("peak_flops", "peak_bandwidth")
+    ],
     *_numbers("residency", 0, "min_residence", "idle_timeout"),
     *_numbers("engine", 0.001, "stall_seconds", "start_timeout"),
     ("engine.block_size", lambda value: value > 0 and value % 16 == 0, "a positive multiple of 16"),

@@ -7,6 +7,7 @@ import typer
 from .compare import compare
 from .cost import cost
 from .decode import decode
+from .gpu import gpu
 from .hostile import hostile
 from .report import report
 from .serve import serve
@@ -31,3 +32,4 @@ bench.command()(hostile)
 bench.command()(decode)
 bench.command()(report)
 bench.command()(validate_plan)
+bench.command()(gpu)

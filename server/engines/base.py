@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
 
 from .features import GENERATION_FEATURES, Feature
@@ -64,12 +66,37 @@ class Capabilities:
     details: dict[str, str] = field(default_factory=dict)
 
 
+class EngineWork(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What an engine has computed since its start, by its own counts; how they are made is the engine's to document.
+
+    ``flops`` leave out what was computed a second time, as MFU does (PaLM, arXiv:2204.02311, appendix B); bytes are all that
+    moved. Seconds are those of its one worker: in steps for prompts, for output tokens, to recompute what a preempted sequence
+    had lost (a step with several of these is divided by their FLOPs), and without any step. Tokens are those computed in these
+    phases. Steps are counted by what they held: only output tokens, prompts beside them, or anything else (prefill).
+    """
+
+    flops: float = 0.0
+    read_bytes: float = 0.0
+    write_bytes: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    recompute_seconds: float = 0.0
+    idle_seconds: float = 0.0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    recomputed_tokens: int = 0
+    prefill_steps: int = 0
+    decode_steps: int = 0
+    mixed_steps: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """What an engine is doing now, and counters since its start (they may fall back to 0 when it restarts).
 
     ``kv_cache_usage`` is a share from 0 to 1; prefix cache queries and hits are counted in tokens; ``restarts`` is how
-    often the engine was started again.
+    often the engine was started again. ``retries`` are the attempts at an upstream that failed and were made again,
+    ``retry_seconds`` what those took with the waits after them. ``work`` is None where the engine can't tell.
     """
 
     running: int = 0
@@ -79,6 +106,9 @@ class EngineStats:
     prefix_cache_hits: int = 0
     preemptions: int = 0
     restarts: int = 0
+    retries: int = 0
+    retry_seconds: float = 0.0
+    work: EngineWork | None = None
 
 
 class Engine(Protocol):

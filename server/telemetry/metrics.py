@@ -23,13 +23,15 @@ vllm:request_generation_tokens               pennyweight:request_generation_toke
 --                                           pennyweight:engine_state{state}              1 for the state it is in
 --                                           pennyweight:engine_restarts_total            engine, at each scrape
 --                                           pennyweight:model_load_seconds{kind}         cold, warm or swapped
+--                                           pennyweight:upstream_retries_total           engine, at each scrape
+--                                           pennyweight:upstream_retry_seconds_total     engine, at each scrape
 --                                           pennyweight:build_info{version}              always 1
 ============================================ ============================================ =========================
 
 All but the last and http_requests carry ``model_name``; vLLM's ``engine`` label (the index of a data-parallel replica) has no
 counterpart. ``request_success`` counts choices, by ``stop``, ``length``, ``content_filter`` (an upstream's) or ``abort`` (the client
 went away), and embedded inputs as ``stop``. Histograms have vLLM's buckets, and three below 10 ms for the time between tokens, which
-a small model's tokens would otherwise all fall under.
+a small model's tokens would otherwise all fall under. What devices and engines' work add is in ``gpu``.
 """
 
 from __future__ import annotations
@@ -60,8 +62,15 @@ _COUNTERS = {
     "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
     "preemptions": "Requests that gave up their KV cache to others and were computed again.",
     "restarts": "Times that the engine's process was started again.",
+    "retries": "Attempts at an upstream that failed and were made again.",
+    "retry_seconds": "Time that those took, with the waits after them.",
 }
-_COUNTER_NAMES = {"preemptions": "num_preemptions", "restarts": "engine_restarts"}
+_COUNTER_NAMES = {
+    "preemptions": "num_preemptions",
+    "restarts": "engine_restarts",
+    "retries": "upstream_retries",
+    "retry_seconds": "upstream_retry_seconds",
+}
 
 
 class _EngineCollector(Collector):
@@ -74,7 +83,7 @@ class _EngineCollector(Collector):
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self._engines = engines
         self._last = dict.fromkeys(engines, EngineStats())
-        self._before = {name: dict.fromkeys(_COUNTERS, 0) for name in engines}
+        self._before: dict[str, dict[str, float]] = {name: dict.fromkeys(_COUNTERS, 0) for name in engines}
 
     def collect(self) -> Iterator[Metric]:
         running = _gauge("num_requests_running", "Requests in the running batch.")
@@ -103,7 +112,7 @@ class _EngineCollector(Collector):
                 counters[field].add_metric([name], value)
         yield from (running, waiting, usage, state, loads, *counters.values())
 
-    def _accumulate(self, name: str, stats: EngineStats) -> dict[str, int]:
+    def _accumulate(self, name: str, stats: EngineStats) -> dict[str, float]:
         last, before = self._last[name], self._before[name]
         self._last[name] = stats
         for field in _COUNTERS:
@@ -165,10 +174,14 @@ class Metrics:
         labels: dict[int, str] = {}
         for name, engine in engines.items():
             labels.setdefault(id(engine), name)
-        self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector({name: engines[name] for name in labels.values()}))
-        Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self._registry).labels(version).set(1)
+        # The engines by their labels, and the registry, for who adds collectors of its own.
+        self.engines: Mapping[str, Engine] = {name: engines[name] for name in labels.values()}
+        self.registry = CollectorRegistry()
+        self.registry.register(_EngineCollector(self.engines))
+        Gauge(PREFIX + "build_info", "Always 1.", ["version"], registry=self.registry).labels(version).set(1)
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
+        self._prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
+        self._generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
         models = self._bind(labels.values())
         self.models: Mapping[str, ModelMetrics] = _ByName(engines, {one: models[name] for one, name in labels.items()})
 
@@ -176,22 +189,34 @@ class Metrics:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""
         self._http.labels(endpoint, method, str(status)).inc()
 
+    def answered_tokens(self) -> tuple[float, float]:
+        """Tokens of the prompts that were answered and of the answers, of all models, so far."""
+        prompt, generation = (
+            sum(
+                sample.value
+                for family in counter.collect()
+                for sample in family.samples
+                if sample.name.endswith("_total")
+            )
+            for counter in (self._prompt, self._generation)
+        )
+        return prompt, generation
+
     def render(self) -> tuple[bytes, str]:
         """The exposition and its content type.
 
         Always the text format, which every Prometheus reads: prometheus_client's OpenMetrics writes ``:`` in a name as ``_``.
         """
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        return Counter(PREFIX + name, help_text, labels, registry=self._registry)
+        return Counter(PREFIX + name, help_text, labels, registry=self.registry)
 
     def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(PREFIX + name, help_text, ["model_name"], buckets=buckets, registry=self._registry)
+        return Histogram(PREFIX + name, help_text, ["model_name"], buckets=buckets, registry=self.registry)
 
     def _bind(self, names: Iterable[str]) -> dict[str, ModelMetrics]:
-        prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
-        generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
+        prompt, generation = self._prompt, self._generation
         success = self._counter("request_success", "Choices that ended, by why.", "model_name", "finished_reason")
         failure = self._counter("request_failure", "Requests that ended in an error.", "model_name", "code")
         first = self._histogram("time_to_first_token_seconds", "From arrival to the first token.", _FIRST_TOKEN)

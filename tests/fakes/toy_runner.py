@@ -9,6 +9,7 @@ import numpy as np
 from pennyweight.kernels.low_rank import LowRank
 from pennyweight.server.engines.local.token_choice import TokenChoice
 from pennyweight.server.engines.native.batch import Batch, PositionLogprobs, StepResult
+from pennyweight.server.engines.native.cost import ModelCost
 from pennyweight.server.engines.native.sequence import Sequence
 from pennyweight.server.errors import ModelError
 from pennyweight.server.types import Adapter
@@ -40,6 +41,9 @@ class ToyRunner:
         self.max_prompt_logprob_rows = 8
         self.max_step_tokens = max_step_tokens
         self.vocab_size = VOCAB_SIZE
+        self.cost = ModelCost(
+            token_flops=100, logits_flops=10, attention_flops=1, weight_bytes=1000, token_bytes=4, kv_bytes=8
+        )
         self.memory = np.full((num_blocks, block_size), -1, dtype=np.int32)
         self.rows: set[tuple[str, int]] = set()
         self.steps: list[int] = []

@@ -268,6 +268,7 @@ class LocalEngine:
             prefix_cache_hits=stats.prefix_hits,
             preemptions=stats.preemptions,
             restarts=self._supervisor.restarts,
+            work=stats.work,
         )
 
     async def aclose(self) -> None:

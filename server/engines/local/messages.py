@@ -9,6 +9,7 @@ import struct
 
 import msgspec
 
+from pennyweight.server.engines.base import EngineWork
 from pennyweight.server.types import Adapter, Constraint, FinishReason
 
 from .token_choice import TokenChoice
@@ -140,6 +141,7 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
     prefix_queries: int = 0
     prefix_hits: int = 0
     preemptions: int = 0
+    work: EngineWork | None = None
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):

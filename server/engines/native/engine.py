@@ -18,8 +18,10 @@ from pennyweight.server.types import Adapter, Constraint, FinishReason
 from .adapter_slots import AdapterSlots
 from .batch import Batch, PositionLogprobs, StepResult
 from .block_manager import BlockManager
+from .cost import ModelCost
 from .scheduler import Scheduler
 from .sequence import Sequence, SequenceStatus
+from .work import WorkMeter
 
 if TYPE_CHECKING:
     from pennyweight.kernels.low_rank import LowRank
@@ -34,6 +36,7 @@ class Runner(Protocol):
     num_blocks: int
     max_prompt_logprob_rows: int
     max_step_tokens: int
+    cost: ModelCost
 
     def execute(self, batch: Batch) -> StepResult: ...
 
@@ -76,6 +79,7 @@ class NativeEngineCore:
             max_prompt_logprob_rows=runner.max_prompt_logprob_rows,
             on_release=self._released,
         )
+        self._work = WorkMeter(runner.cost, started=time.monotonic())
 
     @property
     def has_work(self) -> bool:
@@ -112,10 +116,13 @@ class NativeEngineCore:
 
     def step(self) -> list[Progress]:
         """Compute one batch, and say what it brought."""
+        now = time.monotonic()
         progress = self._collect_prepared()
         batch = self.scheduler.schedule()
         if not batch.items:
+            self._work.rest()
             return progress
+        self._work.begin(batch, now)
         now = time.monotonic()
         for item in batch.items:
             if item.sequence.queue_seconds is None:
@@ -129,6 +136,7 @@ class NativeEngineCore:
             if sequence.num_computed == sequence.num_tokens:
                 progress.append(self._append(sequence, int(result.token_ids[chosen]), result.logprobs[chosen]))
                 chosen += 1
+        self._work.end(time.monotonic(), goes_on=self.has_work)
         return progress
 
     def stats(self) -> Stats:
@@ -140,6 +148,7 @@ class NativeEngineCore:
             prefix_queries=self.scheduler.prefix_queries,
             prefix_hits=self.scheduler.prefix_hits,
             preemptions=self.scheduler.num_preemptions,
+            work=self._work.total(time.monotonic()),
         )
 
     def check_integrity(self) -> None:

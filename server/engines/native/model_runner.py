@@ -23,6 +23,7 @@ from .adapter_loader import load_adapter
 from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
 from .capacity import plan_capacity, step_tokens
 from .checkpoint import Checkpoint
+from .cost import ModelCost, model_cost
 from .families.registry import FAMILIES
 from .loader import Weights, open_weights
 from .machine import available_memory
@@ -34,6 +35,7 @@ from .step_builder import StepBuilder, num_prompt_rows
 
 # Rows of logits for prompt tokens in one step; each costs the head a row and a log-softmax over the vocabulary.
 MAX_PROMPT_LOGPROB_ROWS = 64
+WEIGHT_BYTES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2, Precision.INT8: 1}
 
 
 class ModelRunner:
@@ -67,6 +69,9 @@ class ModelRunner:
             checkpoint = Checkpoint(weights, on_progress)
             model = FAMILIES[config.family](config, self._backend.ops, checkpoint)
             checkpoint.close()
+        self.cost: ModelCost = model_cost(
+            config, bytes_per_weight=WEIGHT_BYTES[self.precision], bytes_per_kv=self._backend.kv_dtype.itemsize
+        )
         geometry = _plan_geometry(config, settings, self._backend)
         self.max_model_len = geometry.max_model_len
         self.num_blocks = geometry.num_blocks

@@ -103,9 +103,11 @@ class Scheduler:
     def advance(self, batch: Batch) -> None:
         """Note that a batch was computed: its tokens have keys and values now, and full blocks become findable."""
         for item in batch.items:
-            before = item.sequence.num_computed
-            item.sequence.num_computed = before + item.num_new
-            self.blocks.commit(item.sequence, before)
+            sequence = item.sequence
+            before = sequence.num_computed
+            sequence.num_computed = before + item.num_new
+            sequence.num_ever_computed = max(sequence.num_ever_computed, sequence.num_computed)
+            self.blocks.commit(sequence, before)
 
     def _decodes_first(self) -> Iterable[Sequence]:
         decodes = [sequence for sequence in self.running if sequence.is_prefilled]

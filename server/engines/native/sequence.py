@@ -26,7 +26,8 @@ class Sequence:
     """Tokens, progress and KV blocks of one sequence. Owned by the engine's step loop; no other thread touches it.
 
     ``tokens`` is int32 [capacity]: prompt and output; the first ``num_tokens`` are valid, the first ``num_computed`` of
-    them have their keys and values in the blocks of ``block_table``. Preemption sets ``num_computed`` and the table back.
+    them have their keys and values in the blocks of ``block_table``. Preemption sets ``num_computed`` and the table back;
+    ``num_ever_computed`` is the most that it was, so what is computed below it is computed again.
     ``queue_seconds`` is how long it waited for its first step, None until then.
     ``block_hashes`` are the prefix cache's keys of its full blocks, as far as they were needed.
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
@@ -46,6 +47,7 @@ class Sequence:
     status: SequenceStatus = SequenceStatus.WAITING
     num_tokens: int = 0
     num_computed: int = 0
+    num_ever_computed: int = 0
     num_cached: int = 0
     queue_seconds: float | None = None
     block_table: list[int] = field(default_factory=list)

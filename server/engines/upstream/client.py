@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -65,6 +66,8 @@ class UpstreamEngine:
             max_retry_after=upstream.max_retry_after,
         )
         self._watch = Watch(Circuit(upstream.failures_to_open), self._check, interval=upstream.check_interval)
+        self._num_retries = 0
+        self._retry_seconds = 0.0
 
     async def start(self) -> None:
         """Ask the upstream what it has. Returns also when it isn't there: health tells, and requests find out."""
@@ -83,6 +86,7 @@ class UpstreamEngine:
             self._waits.check()
             self._watch.refuse_if_open()
             answer = Answer(request, fingerprint=capabilities.fingerprint, hide=self._api_key.hide)
+            began = time.monotonic()
             try:
                 async with self._slots.hold(), aclosing(exchange.stream(self._base_url + path, body, answer)) as events:
                     async for event in events:
@@ -100,6 +104,8 @@ class UpstreamEngine:
                 yield answer.finished()
                 return
             await self._waits.sleep(delay)
+            self._num_retries += 1
+            self._retry_seconds += time.monotonic() - began
 
     def capabilities(self) -> Capabilities:
         return self._ready()[1]
@@ -126,7 +132,12 @@ class UpstreamEngine:
         return self._watch.health
 
     def stats(self) -> EngineStats:
-        return EngineStats(running=self._slots.running, waiting=self._slots.waiting)
+        return EngineStats(
+            running=self._slots.running,
+            waiting=self._slots.waiting,
+            retries=self._num_retries,
+            retry_seconds=self._retry_seconds,
+        )
 
     async def aclose(self) -> None:
         self._waits.end()

@@ -110,7 +110,10 @@ async def test_a_stream_becomes_events(server: FaultServer, mode: str) -> None:
 async def test_what_may_pass_is_tried_again(server: FaultServer, mode: str) -> None:
     async with upstream_engine(server.base_url) as engine:
         assert joined(await answered(engine, chat(mode))) == "Hello world"
+        stats = engine.stats()
     assert server.calls[mode] == 2
+    assert stats.retries == 1
+    assert stats.retry_seconds > 0
 
 
 @pytest.mark.parametrize("mode", ERRORS)

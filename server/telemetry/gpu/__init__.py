@@ -1,0 +1,1 @@
+"""What the devices are doing and how much of them the engines use: NVIDIA cards through NVML, processors through /proc."""
