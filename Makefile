@@ -85,6 +85,7 @@ clean: ## Remove what make has made
 
 define install_package
 	@echo "make: installing pennyweight$(1) and compiling its CPU kernels"
+	@rm -rf pennyweight.egg-info  # an older one would hide new commands from `python -m` in this directory
 	@$(BIN)/python -m pip install --disable-pip-version-check -c .venv/constraints.txt -e ".$(1)" > .venv/install.log 2>&1 \
 	|| { cat .venv/install.log; echo "make: the installation failed; see above"; exit 1; }
 	@$(BIN)/python -c 'from pennyweight.kernels.cpu.library import library_path; import sys; sys.exit(library_path("avx2") is None)' \

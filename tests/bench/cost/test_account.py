@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -40,9 +41,9 @@ def test_the_sum_over_the_responses_is_the_bill(price: Decimal, length: float, h
 @given(st.integers(0, 10**18), st.lists(seconds, min_size=1, max_size=20))
 def test_parts_are_in_proportion(units: int, weights: list[float]) -> None:
     total = QUANTUM * units
-    whole = sum(weights) or len(weights)
-    for part, weight in zip(divided(total, weights), weights if sum(weights) else [1.0] * len(weights), strict=True):
-        assert float(part) == pytest.approx(float(total) * weight / whole, rel=1e-9, abs=2e-15)
+    exact = [Fraction(weight) for weight in (weights if any(weights) else [1.0] * len(weights))]
+    for part, weight in zip(divided(total, weights), exact, strict=True):
+        assert abs(Fraction(part) - Fraction(total) * weight / sum(exact)) < Fraction(QUANTUM)
 
 
 def test_equal_weights_of_nothing_are_equal_parts() -> None:

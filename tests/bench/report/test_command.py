@@ -34,7 +34,7 @@ def test_several_runs_are_reported_here_unless_a_place_is_named(
 def test_a_directory_without_results_is_one_line_of_error(tmp_path: Path) -> None:
     ran = CliRunner().invoke(bench, ["report", str(tmp_path)])
     assert ran.exit_code == 2
-    assert "has no result.json" in " ".join(ran.stderr.split())
+    assert "has no result.json" in " ".join(ran.stderr.replace("│", " ").split())
     assert not isinstance(ran.exception, OSError)
 
 
