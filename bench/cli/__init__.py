@@ -11,6 +11,7 @@ from .gpu import gpu
 from .hostile import hostile
 from .report import report
 from .serve import serve
+from .suite import suite
 from .validate_plan import validate_plan
 
 EPILOG = """
@@ -26,6 +27,7 @@ bench = typer.Typer(
     rich_markup_mode="rich",
 )
 bench.command()(serve)
+bench.command()(suite)
 bench.command()(compare)
 bench.command()(cost)
 bench.command()(hostile)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, Process
@@ -27,6 +29,7 @@ POLL_SECONDS = 0.05
 START_SECONDS = 600
 STOP_SECONDS = 30
 LOG_TAIL_BYTES = 4000
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ async def running(peer: Peer) -> AsyncIterator[RunningServer]:
                     cwd=directory,
                     env=os.environ | peer.environment,
                     start_new_session=True,
+                    preexec_fn=end_with_parent,
                 )
         except OSError as error:
             raise PeerFailed(f"{peer.name} can't be started: {error}") from error
@@ -73,6 +77,12 @@ async def running(peer: Peer) -> AsyncIterator[RunningServer]:
             raise PeerFailed(f"{error}; the server's last words: {_tail(log)}") from error
         finally:
             await _stop(process)
+
+
+def end_with_parent() -> None:
+    """For a child between fork and exec: have it told to end (SIGTERM) should this process be killed, where the system can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_port() -> int:
