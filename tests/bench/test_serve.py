@@ -169,12 +169,28 @@ async def test_short_answers_make_a_run_invalid(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-async def test_ctrl_c_shows_what_has_been_measured(bench: Bench) -> None:
+async def test_a_terminated_load_leaves_no_client_behind(bench: Bench) -> None:
+    running = await bench.start(*["--concurrency", "2", "--requests", "5000", "--warmup-requests", "0"])
+    while not bench.server.bodies:  # noqa: ASYNC110 (a list has no event)
+        await asyncio.sleep(0.01)
+    children = psutil.Process(running.pid).children(recursive=True)
+    assert children
+    running.terminate()
+    _, err = await running.communicate()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in err
+    assert b"leaked" not in err
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_shows_what_has_been_measured(sent: signal.Signals, bench: Bench) -> None:
     running = await bench.start(*["--concurrency", "2,4", "--requests", "200", "--warmup-requests", "0"])
     assert running.stderr is not None
     while b"2 at once: 200 done" not in await running.stderr.readline():
         pass
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sent)
     out, _ = await running.communicate()
     ran = Ran(running.returncode or 0, out.decode(), "")
     assert ran.code == 1
