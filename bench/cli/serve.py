@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -311,6 +312,10 @@ def serve(
     )
 
     async def load(view: View) -> tuple[Experiment, list[Point]]:
+        task = asyncio.current_task()
+        assert task is not None
+        # As Ctrl-C: what has been measured is shown, and no client process is left behind.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         asked.check(is_trace=trace is not None)
         found = await find_endpoint(
             url,
@@ -344,6 +349,8 @@ def serve(
     except (BadAnswer, ClientDied, ValueError, OSError) as error:
         typer.echo(f"pennyweight bench serve: {error}", err=True)
         raise typer.Exit(1) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     knee = knee_of(points)
     data = {**experiment.describe(), "points": [point.describe() for point in points], "knee": knee}
     many = len(points) > 1

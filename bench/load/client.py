@@ -194,7 +194,7 @@ class Client:
 
     async def _until(self, at: float) -> None:
         """Wait until ``at``; not a moment less, though uvloop's timers go by whole milliseconds."""
-        while (wait := at - self._now()) > 0:
+        while (wait := at - self._now()) > 0:  # noqa: ASYNC110 (time has no event)
             await asyncio.sleep(wait)
 
     def _now(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -99,6 +100,7 @@ async def test_a_load_is_shown_returned_and_kept(bench: Bench, tmp_path: Path) -
     assert "throughput per second, latency in ms" in ran.out
 
 
+@pytest.mark.slow
 async def test_the_same_seed_sends_the_same_requests_at_the_same_times(bench: Bench, tmp_path: Path) -> None:
     sent, times = [], []
     for number, processes in enumerate(("1", "2")):
@@ -112,6 +114,7 @@ async def test_the_same_seed_sends_the_same_requests_at_the_same_times(bench: Be
     assert times[0] == times[1]
 
 
+@pytest.mark.slow
 async def test_a_sweep_of_concurrency_ends_at_the_saturation(bench: Bench) -> None:
     ran = await bench.run(*["--sweep", "concurrency", "--requests", "12", "--warmup-requests", "0"])
     assert ran.code == 0, ran.err
@@ -120,6 +123,7 @@ async def test_a_sweep_of_concurrency_ends_at_the_saturation(bench: Bench) -> No
     assert len(loads) > 2
 
 
+@pytest.mark.slow
 async def test_a_sweep_of_rates_goes_around_the_capacity(bench: Bench) -> None:
     ran = await bench.run(*["--sweep", "rate", "--max-concurrency", "4", "--requests", "12", "--warmup-requests", "0"])
     assert ran.code == 0, ran.err
@@ -128,6 +132,7 @@ async def test_a_sweep_of_rates_goes_around_the_capacity(bench: Bench) -> None:
     assert [point["load"]["rate"] / capacity for point in others] == pytest.approx([0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1])
 
 
+@pytest.mark.slow
 async def test_a_stopped_client_makes_its_run_invalid(bench: Bench) -> None:
     """The client's processes are stopped for a while, as a machine that is too slow would do it."""
     running = await bench.start(*["--rate", "20", "--requests", "60", "--warmup-requests", "0", "--max-lag", "50"])
@@ -163,12 +168,29 @@ async def test_short_answers_make_a_run_invalid(bench: Bench) -> None:
     assert "answers had 12 tokens where 16 were planned" in ran.result["complaints"][0]
 
 
-async def test_ctrl_c_shows_what_has_been_measured(bench: Bench) -> None:
+@pytest.mark.slow
+async def test_a_terminated_load_leaves_no_client_behind(bench: Bench) -> None:
+    running = await bench.start(*["--concurrency", "2", "--requests", "5000", "--warmup-requests", "0"])
+    while not bench.server.bodies:  # noqa: ASYNC110 (a list has no event)
+        await asyncio.sleep(0.01)
+    children = psutil.Process(running.pid).children(recursive=True)
+    assert children
+    running.terminate()
+    _, err = await running.communicate()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in err
+    assert b"leaked" not in err
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+async def test_ctrl_c_shows_what_has_been_measured(sent: signal.Signals, bench: Bench) -> None:
     running = await bench.start(*["--concurrency", "2,4", "--requests", "200", "--warmup-requests", "0"])
     assert running.stderr is not None
     while b"2 at once: 200 done" not in await running.stderr.readline():
         pass
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sent)
     out, _ = await running.communicate()
     ran = Ran(running.returncode or 0, out.decode(), "")
     assert ran.code == 1
@@ -176,6 +198,7 @@ async def test_ctrl_c_shows_what_has_been_measured(bench: Bench) -> None:
     assert "interrupted" in ran.result["complaints"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -191,8 +214,6 @@ async def test_ctrl_c_shows_what_has_been_measured(bench: Bench) -> None:
     ],
 )
 async def test_bad_options_are_one_line_that_says_what_to_do(bench: Bench, options: list[str], complaint: str) -> None:
-    import re
-
     ran = await bench.run(*options)
     assert ran.code == 1
     assert re.search(complaint, ran.err.splitlines()[-1])
