@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.errors import InvalidRequest
@@ -23,6 +25,13 @@ from pennyweight.server.types import (
 PROMPT_TOKENS = 32
 DEFAULT_TOKENS = 16
 WORD = " token"
+
+
+@functools.cache
+def _deltas(count: int) -> tuple[Delta, ...]:
+    """An answer's deltas, made once: what making them costs is an engine's own."""
+    *more, last = (Delta(index=0, text=WORD, token_ids=(position,)) for position in range(count))
+    return *more, replace(last, finish_reason=FinishReason.LENGTH)
 
 
 class NullEngine:
@@ -46,11 +55,10 @@ class NullEngine:
         self._running += 1
         try:
             yield Started(request_id=request.id, model=request.model, fingerprint="fp_null", queue_seconds=0.0)
-            for position in range(count):
+            for delta in _deltas(count):
                 if self._step:
                     await self._next_step()
-                reason = FinishReason.LENGTH if position == count - 1 else None
-                yield Delta(index=0, text=WORD, token_ids=(position,), finish_reason=reason)
+                yield delta
             yield Finished(usage=Usage(prompt_tokens=PROMPT_TOKENS, completion_tokens=count))
         finally:
             self._running -= 1
