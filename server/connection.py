@@ -24,7 +24,6 @@ from uvicorn.server import ServerState
 
 from pennyweight.server.config import HttpSettings
 
-
 # The extension of a request's scope that is a function: what it is given is called once, when the client has gone. That saves
 # who works on the request a second task that waits for ``http.disconnect``.
 ON_DISCONNECT = "pennyweight.on_disconnect"

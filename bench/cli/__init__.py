@@ -6,6 +6,7 @@ import typer
 
 from .compare import compare
 from .decode import decode
+from .frontend import frontend
 from .hostile import hostile
 
 EPILOG = """
@@ -23,3 +24,4 @@ bench = typer.Typer(
 bench.command()(compare)
 bench.command()(hostile)
 bench.command()(decode)
+bench.command()(frontend)

@@ -7,13 +7,15 @@ import functools
 import signal
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from pennyweight.bench.peers.base import Peer
 
 from .measure import Measurement, Plan, measure
+
+T = TypeVar("T")
 
 
 async def run_rounds(peers: Sequence[Peer], plan: Plan, rounds: int) -> list[Measurement]:
@@ -28,7 +30,7 @@ async def run_rounds(peers: Sequence[Peer], plan: Plan, rounds: int) -> list[Mea
     return measurements
 
 
-async def until_terminated(work: Coroutine[Any, Any, list[Measurement]]) -> list[Measurement]:
+async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
     """Do the work; a SIGTERM cancels it as Ctrl-C does, so that no server is left running."""
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -17,6 +17,8 @@ from typing import cast
 import msgspec
 import uvloop
 
+from pennyweight.bench.load.latency import percentile
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"0\r\n\r\n"
 _EVENT = b"data: "
@@ -46,7 +48,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What came in the measured time: answers that ended, events of streams, and seconds from a request to its answer's end.
+    """What came in the measured time: answers that ended, events of streams, and seconds from a request to its answer's end
+    (None where none ended).
 
     ``busy`` is the share of a core that the client took; ``failed`` counts answers with another status than 200 and
     connections that were lost, at any time.
@@ -55,7 +58,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     answers: int
     events: int
-    latencies: list[float]
+    latency_p50: float | None
+    latency_p99: float | None
     busy: float
     failed: int
 
@@ -149,7 +153,8 @@ async def run(load: Load) -> Report:
         seconds=seconds,
         answers=totals.answers,
         events=totals.events,
-        latencies=totals.latencies,
+        latency_p50=percentile(totals.latencies, 50) if totals.latencies else None,
+        latency_p99=percentile(totals.latencies, 99) if totals.latencies else None,
         busy=busy / seconds,
         failed=totals.failed,
     )

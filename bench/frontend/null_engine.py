@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -22,20 +23,21 @@ from pennyweight.server.types import (
     Usage,
 )
 
-PROMPT_TOKENS = 32
+from .names import PROMPT_TOKENS, WORDS
+
 DEFAULT_TOKENS = 16
-WORD = " token"
 
 
 @functools.cache
 def _deltas(count: int) -> tuple[Delta, ...]:
     """An answer's deltas, made once: what making them costs is an engine's own."""
-    *more, last = (Delta(index=0, text=WORD, token_ids=(position,)) for position in range(count))
+    words = itertools.islice(itertools.cycle(WORDS), count)
+    *more, last = (Delta(index=0, text=word, token_ids=(position,)) for position, word in enumerate(words))
     return *more, replace(last, finish_reason=FinishReason.LENGTH)
 
 
 class NullEngine:
-    """Implements Engine. Answers ``max_tokens`` times the same word, all of them at once or one at each step.
+    """Implements Engine. Answers ``max_tokens`` times the same few words, all of them at once or one at each step.
 
     With a ``step`` (seconds) every answer that is under way gets one token at each tick of one clock, as a batch that is
     decoded gives them: each is then written on its own. Without one the tokens come without any wait between them.
@@ -80,7 +82,7 @@ class NullEngine:
         return list(range(PROMPT_TOKENS))
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        return WORD * len(token_ids)
+        return "".join(WORDS[token_id % len(WORDS)] for token_id in token_ids)
 
     def health(self) -> Health:
         return Health(state=HealthState.READY)

@@ -38,7 +38,7 @@ def in_child(model: Path, step: float) -> Mapping[str, StartableEngine]:
     settings = EngineSettings(kind="null", model=str(model))
 
     def engine(name: str, seconds: float) -> LocalEngine:
-        arguments = {"tokens": tokens, "vocab_size": max(tokens) + 1, "step": seconds}
+        arguments = {"tokens": tokens, "step": seconds}
         launch = Launch(engine="null", module="pennyweight.bench.frontend.null_worker", arguments=arguments)
         return LocalEngine(settings, model, name, launch)
 

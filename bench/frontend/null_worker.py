@@ -15,6 +15,8 @@ from pennyweight.server.types import FinishReason
 
 SIGN_OF_LIFE_SECONDS = 0.5
 MAX_MODEL_LEN = 8192
+# More than any tokenizer has.
+MAX_VOCAB_SIZE = 1 << 24
 BLOCK_SIZE = 16
 
 
@@ -22,7 +24,6 @@ class Arguments(msgspec.Struct):
     """``tokens`` are answered in a row, over and over: ids of the model's vocabulary. ``step`` is in seconds, 0 for at once."""
 
     tokens: list[int]
-    vocab_size: int
     step: float
 
 
@@ -74,7 +75,7 @@ def main() -> None:
     connection.send(
         Ready(
             max_model_len=MAX_MODEL_LEN,
-            vocab_size=arguments.vocab_size,
+            vocab_size=MAX_VOCAB_SIZE,
             num_blocks=MAX_MODEL_LEN,
             block_size=BLOCK_SIZE,
             fingerprint={"engine": "null"},

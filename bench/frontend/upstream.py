@@ -10,16 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import itertools
 import json
 import re
 from typing import cast
 
 import uvloop
 
-from .names import AT_ONCE, STEPPED
+from .names import AT_ONCE, PROMPT_TOKENS, STEPPED, WORDS
 
-WORD = " token"
-PROMPT_TOKENS = 32
 DEFAULT_TOKENS = 16
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -46,7 +45,7 @@ STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
     + _delta({"role": "assistant", "content": ""})
 )
-TOKEN = _delta({"content": WORD})
+TOKENS = tuple(_delta({"content": word}) for word in WORDS)
 
 
 def _usage(tokens: int) -> dict[str, int]:
@@ -62,7 +61,7 @@ def stream_end(tokens: int) -> bytes:
 @functools.cache
 def whole_answer(tokens: int) -> bytes:
     """An answer that isn't streamed."""
-    message = {"role": "assistant", "content": WORD * tokens}
+    message = {"role": "assistant", "content": "".join(itertools.islice(itertools.cycle(WORDS), tokens))}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
     return _json({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _usage(tokens)})
 
@@ -97,10 +96,10 @@ class Clock:
         going: dict[asyncio.Transport, tuple[int, int]] = {}
         for transport, (left, tokens) in self._left.items():
             if left > 1:
-                transport.write(TOKEN)
+                transport.write(TOKENS[left % len(TOKENS)])
                 going[transport] = left - 1, tokens
             else:
-                transport.write(TOKEN + stream_end(tokens))
+                transport.write(TOKENS[left % len(TOKENS)] + stream_end(tokens))
         self._left = going
         if going:
             asyncio.get_running_loop().call_later(self._step, self._tick)
@@ -144,7 +143,8 @@ class UpstreamProtocol(asyncio.Protocol):
             self._transport.write(STREAM_HEAD)
             self._clock.add(self._transport, tokens)
         else:
-            self._transport.write(STREAM_HEAD + TOKEN * tokens + stream_end(tokens))
+            pieces = itertools.islice(itertools.cycle(TOKENS), tokens)
+            self._transport.write(STREAM_HEAD + b"".join(pieces) + stream_end(tokens))
 
 
 async def _serve(port: int, step: float) -> None:

@@ -25,6 +25,7 @@ class Vllm:
     kv_cache_gib: int
     eager: bool = False
     dtype: str = "bfloat16"
+    served_names: tuple[str, ...] = ()
     name: str = "vllm"
 
     @property
@@ -55,6 +56,7 @@ class Vllm:
             "--uvicorn-log-level",
             "warning",
             *(["--enforce-eager"] if self.eager else []),
+            *(["--served-model-name", *self.served_names] if self.served_names else []),
         ]
         return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
 
