@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -110,12 +111,21 @@ def _too_large(limits: LimitSettings) -> BodyTooLarge:
 
 def _check_media_type(scope: Scope) -> None:
     # A web page may send any other type (and none) to a server on its reader's machine without asking it first by CORS.
-    media_type, _, parameters = header_of(scope, b"content-type").partition(";")
+    wrong = _wrong_media_type(header_of(scope, b"content-type"))
+    if wrong is not None:
+        raise UnsupportedMediaType(wrong)
+    if header_of(scope, b"content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("A compressed body is not supported: send it without 'Content-Encoding'.")
+
+
+@functools.lru_cache(maxsize=16)
+def _wrong_media_type(content_type: str) -> str | None:
+    """What is wrong with a Content-Type, if anything; clients send few different ones."""
+    media_type, _, parameters = content_type.partition(";")
     if media_type.strip().lower() != "application/json":
-        raise UnsupportedMediaType("The body must be JSON, declared by the header 'Content-Type: application/json'.")
+        return "The body must be JSON, declared by the header 'Content-Type: application/json'."
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in _CHARSETS:
-            raise UnsupportedMediaType("The body must be encoded in UTF-8.")
-    if header_of(scope, b"content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("A compressed body is not supported: send it without 'Content-Encoding'.")
+            return "The body must be encoded in UTF-8."
+    return None

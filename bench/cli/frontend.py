@@ -44,7 +44,8 @@ def frontend(
 
     The load is a closed loop: each connection sends its next request when its last answer has ended, so the latency of a
     server that is busy all the time is its queue. Whole answers come as fast as the server can; streams get one token each
-    at every --step, as a batch that is decoded gives them, and so each token is written on its own.
+    at every --step, as a batch that is decoded gives them, and so each token is written on its own; and once more all
+    tokens are ready at once, as where a server is behind its engine and may write several together.
 
     How to get the peers, each into an environment of its own: ``pip install 'litellm[proxy]==1.80.5'`` (never 1.82.7 or
     1.82.8, which were compromised), ``pip install vllm-router==0.1.17``, and vLLM as ``bench compare --help`` tells.

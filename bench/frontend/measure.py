@@ -34,10 +34,10 @@ class Plan:
     seconds: float
     warm_up: float
 
-    def body(self, target: Target, *, stream: bool) -> str:
+    def body(self, target: Target, *, stream: bool, model: str = AT_ONCE) -> str:
         """The request, the same each time: what an engine would make of it costs nothing here."""
         body = {
-            "model": STEPPED if stream else AT_ONCE,
+            "model": model,
             "messages": [
                 {"role": "system", "content": "You are a helpful assistant."},
                 {"role": "user", "content": PROMPT},
@@ -52,7 +52,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one server gave at one number of connections. Shares are of a core; latencies in seconds, of whole answers."""
+    """What one server gave at one number of connections. Shares are of a core; latencies in seconds, of whole answers.
+
+    A streamed token comes at a step of its own; of the ready ones a whole answer's are there at once, as where the server is
+    behind its engine.
+    """
 
     target: str
     connections: int
@@ -64,6 +68,7 @@ class Measurement:
     latency_p99: float
     tokens_per_second: float
     cpu_us_per_streamed_token: float
+    cpu_us_per_ready_token: float
     failed: int
 
 
@@ -82,10 +87,13 @@ async def measure(target: Target, server: RunningServer, plan: Plan, cores: Core
     )
     whole, whole_cpu = await _run(target, server, load, cores)
     load = msgspec.structs.replace(load, body=plan.body(target, stream=True))
+    ready, ready_cpu = await _run(target, server, load, cores)
+    load = msgspec.structs.replace(load, body=plan.body(target, stream=True, model=STEPPED))
     streams, streams_cpu = await _run(target, server, load, cores)
     # The stream's other events (its role, its end) come with its tokens, and what they cost is counted to these.
     tokens = streams.events * plan.stream_tokens / events
-    if whole.latency_p50 is None or whole.latency_p99 is None or not tokens:
+    ready_tokens = ready.events * plan.stream_tokens / events
+    if whole.latency_p50 is None or whole.latency_p99 is None or not tokens or not ready_tokens:
         raise BadAnswer(f"{target.label} answered nothing within {plan.seconds:g} s at {connections} connections")
     return Measurement(
         target=target.label,
@@ -98,7 +106,8 @@ async def measure(target: Target, server: RunningServer, plan: Plan, cores: Core
         latency_p99=whole.latency_p99,
         tokens_per_second=tokens / streams.seconds,
         cpu_us_per_streamed_token=1e6 * streams_cpu / tokens,
-        failed=whole.failed + streams.failed,
+        cpu_us_per_ready_token=1e6 * ready_cpu / ready_tokens,
+        failed=whole.failed + ready.failed + streams.failed,
     )
 
 

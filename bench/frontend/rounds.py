@@ -33,6 +33,7 @@ class Row:
     requests_per_second: float | None
     cpu_us_per_request: float
     cpu_us_per_streamed_token: float
+    cpu_us_per_ready_token: float
     streamed_tokens_per_second: float | None
     added_p50: float | None
     added_p99: float | None
@@ -109,6 +110,7 @@ def _row(target: Target, connections: int, found: Sequence[Measurement], floor: 
         requests_per_second=median(one.requests_per_second for one in found) if is_idle else None,
         cpu_us_per_request=median(one.cpu_us_per_request for one in found),
         cpu_us_per_streamed_token=median(one.cpu_us_per_streamed_token for one in found),
+        cpu_us_per_ready_token=median(one.cpu_us_per_ready_token for one in found),
         streamed_tokens_per_second=median(one.tokens_per_second for one in found) if is_idle else None,
         added_p50=added_p50 if is_idle else None,
         added_p99=added_p99 if is_idle else None,

@@ -17,7 +17,14 @@ def make_table(rows: Sequence[Row], rounds: int) -> Table:
     table = Table(
         title=f"what a server costs before its engine, on one core; medians of {rounds} rounds", caption=caption
     )
-    for heading in ("server", "connections", "requests/s", "CPU µs\n/request", "CPU µs\n/streamed token"):
+    for heading in (
+        "server",
+        "connections",
+        "requests/s",
+        "CPU µs\n/request",
+        "CPU µs\n/streamed token",
+        "CPU µs\n/ready token",
+    ):
         table.add_column(heading, justify="left" if heading == "server" else "right")
     table.add_column("added p50\nms", justify="right")
     table.add_column("added p99\nms", justify="right")
@@ -32,6 +39,7 @@ def make_table(rows: Sequence[Row], rounds: int) -> Table:
             rate,
             f"{row.cpu_us_per_request:.0f}",
             f"{row.cpu_us_per_streamed_token:.1f}",
+            f"{row.cpu_us_per_ready_token:.1f}",
             _milliseconds(row.added_p50),
             _milliseconds(row.added_p99),
         )

@@ -75,7 +75,7 @@ def make_logger(settings: LogSettings, stream: TextIO | None = None) -> Filterin
         processors=[*_common(), _renderer(settings, output)],
         wrapper_class=structlog.make_filtering_bound_logger(level_number(settings)),
         context_class=dict,
-    )
+    ).bind()  # bound once: what wrap_logger gives binds itself anew for every line
     return logger
 
 
