@@ -24,6 +24,8 @@ from uvicorn.server import ServerState
 
 from pennyweight.server.config import HttpSettings
 
+from .corked_transport import CorkedTransport
+
 # The extension of a request's scope that is a function: what it is given is called once, when the client has gone. That saves
 # who works on the request a second task that waits for ``http.disconnect``.
 ON_DISCONNECT = "pennyweight.on_disconnect"
@@ -61,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport = transport
             self._refuse(b"503 Service Unavailable", b"Too many connections.")
             return
-        super().connection_made(transport)
+        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
         self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
