@@ -146,7 +146,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         self._on_disconnect = None
-        cycle.scope["extensions"] = {ON_DISCONNECT: self._call_on_disconnect}
+        extensions: dict[str, Any] = {ON_DISCONNECT: self._call_on_disconnect}
+        cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 
     def _call_on_disconnect(self, call: Callable[[], None]) -> None:

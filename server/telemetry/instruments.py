@@ -60,7 +60,7 @@ class Family(Collector, Generic[_Child]):
         self._name = name
         self._help_text = help_text
         self._labels = tuple(labels)
-        self._new = new
+        self._new: Callable[[], _Child] = new
         self._children: dict[tuple[str, ...], _Child] = {}
 
     def labels(self, *values: str) -> _Child:
@@ -86,6 +86,6 @@ class Family(Collector, Generic[_Child]):
 
 def _add_buckets(metric: Metric, histogram: Histogram, labels: dict[str, str]) -> None:
     for bound, count in zip((*histogram.bounds, float("inf")), accumulate(histogram.counts), strict=True):
-        metric.add_sample(f"{metric.name}_bucket", labels | {"le": floatToGoString(bound)}, count)
+        metric.add_sample(f"{metric.name}_bucket", labels | {"le": floatToGoString(bound)}, count)  # type: ignore[no-untyped-call]
     metric.add_sample(f"{metric.name}_count", labels, sum(histogram.counts))
     metric.add_sample(f"{metric.name}_sum", labels, histogram.sum)
