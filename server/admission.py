@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from .config import HttpSettings, LimitSettings
 from .errors import BodyTooLarge, Overloaded, RequestTimeout, ShuttingDown, UnsupportedMediaType
+from .request_headers import header_of
 
 # After this many seconds a refused request may find a place: about the length of a short answer.
 RETRY_SECONDS = 1.0
@@ -78,14 +79,14 @@ class Admission:
         await self._empty.wait()
 
 
-async def read_body(headers: Headers, receive: Receive, http: HttpSettings, limits: LimitSettings) -> bytes:
+async def read_body(scope: Scope, receive: Receive, http: HttpSettings, limits: LimitSettings) -> bytes:
     """A JSON request's body.
 
     Raises UnsupportedMediaType for another type, BodyTooLarge as soon as it is known, RequestTimeout when the body has
     not come within ``http.body_timeout`` and ClientDisconnect when it never will.
     """
-    _check_media_type(headers)
-    declared = headers.get("content-length", "0")
+    _check_media_type(scope)
+    declared = header_of(scope, b"content-length", "0")
     if not declared.isdecimal() or int(declared) > limits.max_body_bytes:
         raise _too_large(limits)
     body = bytearray()
@@ -108,14 +109,23 @@ def _too_large(limits: LimitSettings) -> BodyTooLarge:
     return BodyTooLarge(f"The request's body is larger than the maximum of {limits.max_body_bytes} bytes.")
 
 
-def _check_media_type(headers: Headers) -> None:
+def _check_media_type(scope: Scope) -> None:
     # A web page may send any other type (and none) to a server on its reader's machine without asking it first by CORS.
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    wrong = _wrong_media_type(header_of(scope, b"content-type"))
+    if wrong is not None:
+        raise UnsupportedMediaType(wrong)
+    if header_of(scope, b"content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("A compressed body is not supported: send it without 'Content-Encoding'.")
+
+
+@functools.lru_cache(maxsize=16)
+def _wrong_media_type(content_type: str) -> str | None:
+    """What is wrong with a Content-Type, if anything; clients send few different ones."""
+    media_type, _, parameters = content_type.partition(";")
     if media_type.strip().lower() != "application/json":
-        raise UnsupportedMediaType("The body must be JSON, declared by the header 'Content-Type: application/json'.")
+        return "The body must be JSON, declared by the header 'Content-Type: application/json'."
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in _CHARSETS:
-            raise UnsupportedMediaType("The body must be encoded in UTF-8.")
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaType("A compressed body is not supported: send it without 'Content-Encoding'.")
+            return "The body must be encoded in UTF-8."
+    return None

@@ -10,24 +10,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission
-from .api.exchange import error_answer
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .config import EngineSettings, Settings, UpstreamSettings
-from .endpoints import endpoint_names, routes
+from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
-from .errors import ConfigError, MethodNotAllowed, ModelError, NotFound, PennyweightError
+from .errors import ConfigError, ModelError
 from .gateway import Gateway
 from .loading import LoadingReport
-from .middleware import AccountRequests, AnswerErrors, record_of
+from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
@@ -35,7 +31,17 @@ from .telemetry.metrics import Metrics
 
 # What a page of another origin may read of an answer beside its body.
 EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "retry-after")
-MAX_SHOWN_PATH = 200
+
+
+class Application:
+    """The ASGI application: ``routes`` behind the middleware that every request passes."""
+
+    def __init__(self, app: ASGIApp, routes: list[Route]) -> None:
+        self._app = app
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 def create_app(
@@ -45,7 +51,7 @@ def create_app(
     admission: Admission | None = None,
     metrics: Metrics | None = None,
     logger: FilteringBoundLogger | None = None,
-) -> Starlette:
+) -> Application:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
@@ -62,19 +68,20 @@ def create_app(
         version=version,
     )
     served = routes(gateway)
-    app = Starlette(
-        routes=served,
-        middleware=[
-            Middleware(AccountRequests, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served)),
-            *_cors(settings),
-            Middleware(AnswerErrors, logger=logger),
-            Middleware(RequireApiKey, api_keys=settings.http.api_keys),
-        ],
-        exception_handlers={HTTPException: _answer_router},
-    )
-    # A client that writes a slash too many gets a 404 that says so, not a redirect that drops its POST's body.
-    app.router.redirect_slashes = False
-    return app
+    # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
+    app: ASGIApp = Dispatch(served)
+    app = RequireApiKey(app, api_keys=settings.http.api_keys)
+    app = AnswerErrors(app, logger=logger)
+    if settings.http.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.http.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
+    return Application(app, served)
 
 
 def serve(settings: Settings) -> int:
@@ -165,31 +172,3 @@ def _described(model: EngineSettings | UpstreamSettings) -> str:
         return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
     adapters = f", adapters of {model.adapters_dir}" if model.adapters_dir else ""
     return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once{adapters}"
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.http.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.http.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("*",),
-            expose_headers=EXPOSED_HEADERS,
-        )
-    ]
-
-
-async def _answer_router(request: Request, error: Exception) -> Response:
-    """What the router finds wrong, in OpenAI's shape."""
-    assert isinstance(error, HTTPException)
-    path, headers = request.url.path[:MAX_SHOWN_PATH], dict(error.headers or {})
-    if error.status_code == 405:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-        ours: PennyweightError = MethodNotAllowed(f"Not allowed to {request.method} on {path}: use {headers['Allow']}.")
-    else:
-        ours = NotFound(f"Invalid URL ({request.method} {path}).")
-    record_of(request.scope).error_code = ours.code
-    answer = error_answer(ours)
-    return Response(answer.body, ours.status, headers, media_type="application/json")

@@ -6,10 +6,10 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import AuthenticationFailed
+from .request_headers import header_of
 
 # What probes and Prometheus read, which seldom have keys; vLLM leaves these open too. They tell nothing of any request.
 PUBLIC_PATHS = frozenset({"/health", "/ready", "/version", "/metrics", "/openapi.json"})
@@ -27,7 +27,7 @@ class RequireApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._digests and scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            self._check(Headers(scope=scope).get("authorization", ""))
+            self._check(header_of(scope, b"authorization"))
         await self._app(scope, receive, send)
 
     def _check(self, authorization: str) -> None:

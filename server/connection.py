@@ -15,6 +15,7 @@ These answers are plain text: they come before there is a request that could hav
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
@@ -22,6 +23,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from pennyweight.server.config import HttpSettings
+
+from .corked_transport import CorkedTransport
+
+# The extension of a request's scope that is a function: what it is given is called once, when the client has gone. That saves
+# who works on the request a second task that waits for ``http.disconnect``.
+ON_DISCONNECT = "pennyweight.on_disconnect"
 
 
 class _HeaderTooLarge(Exception):
@@ -44,6 +51,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._http = http
         self._refused = False
         self._running: RequestResponseCycle | None = None
+        self._on_disconnect: Callable[[], None] | None = None
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
@@ -55,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport = transport
             self._refuse(b"503 Service Unavailable", b"Too many connections.")
             return
-        super().connection_made(transport)
+        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
         self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +74,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            if self._on_disconnect is not None:
+                self._on_disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +145,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        self._on_disconnect = None
+        extensions: dict[str, Any] = {ON_DISCONNECT: self._call_on_disconnect}
+        cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
+
+    def _call_on_disconnect(self, call: Callable[[], None]) -> None:
+        self._on_disconnect = call
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission, read_body
 from .api.exchange import Call, Endpoint, Observer, StreamAnswer
 from .config import Settings
+from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
 from .telemetry.metrics import Metrics
@@ -45,7 +43,7 @@ class EngineEndpoint:
         gateway = self._gateway
         record = record_of(scope)
         with gateway.admission.admit() as ticket:
-            body = await read_body(Headers(scope=scope), receive, gateway.settings.http, gateway.settings.limits)
+            body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             observer: Observer = CallObserver(
                 record, gateway.metrics.models, arrival=record.arrival, on_started=ticket.started
             )
@@ -59,8 +57,8 @@ class EngineEndpoint:
                 engines=gateway.engines,
                 observer=observer,
             )
-            async with call.leases:
-                await _until_disconnect(self._answer(call, send), receive)
+            async with call.leases, CancelledByDisconnect(scope, receive):
+                await self._answer(call, send)
 
     async def _answer(self, call: Call, send: Send) -> None:
         answer = await self._endpoint(call)
@@ -72,25 +70,3 @@ class EngineEndpoint:
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _until_disconnect(work: Coroutine[None, None, None], receive: Receive) -> None:
-    """Do ``work``, or cancel it when the client goes away. Raises what ``work`` raises, and ClientDisconnect."""
-    working = asyncio.create_task(work)
-    watching = asyncio.create_task(_disconnected(receive))
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-    finally:
-        working.cancel()
-        watching.cancel()
-        await asyncio.wait((working, watching))
-        failure = None if working.cancelled() else working.exception()
-    if failure is not None:
-        raise failure
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

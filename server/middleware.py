@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
@@ -14,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from .api.exchange import Answer, error_answer
 from .auth import PUBLIC_PATHS
 from .errors import PennyweightError, RequestTimeout
+from .request_headers import header_of
 from .telemetry.logs import RequestRecord, valid_client_request_id
 from .telemetry.metrics import Metrics
 from .telemetry.observer import INTERNAL_ERROR
@@ -59,8 +59,8 @@ class AccountRequests:
             return
         arrival = time.monotonic()
         record = RequestRecord(
-            request_id=uuid.uuid4().hex,
-            client_request_id=valid_client_request_id(dict(scope["headers"]).get(REQUEST_ID_HEADER)),
+            request_id=os.urandom(16).hex(),
+            client_request_id=valid_client_request_id(header_of(scope, REQUEST_ID_HEADER)),
             method=scope["method"],
             endpoint=self._endpoint_of(scope["path"]),
             arrival=arrival,
@@ -123,7 +123,7 @@ class AnswerErrors:
             answer = error_answer(error)
             record.error_code = error.code
             # A client that waits for "100 Continue" sends no body after this answer, or one: nobody can tell.
-            expects = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+            expects = header_of(scope, b"expect").lower() == "100-continue"
             close = isinstance(error, RequestTimeout) or (expects and not received)
         except Exception:
             self._logger.exception("unexpected error", request_id=record.request_id, endpoint=record.endpoint)

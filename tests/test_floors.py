@@ -18,6 +18,11 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 ALLOWED: dict[str, tuple[str, ...]] = {
     "kernels": (),
     "quantize": ("kernels",),
+    # The two processes that stand for a whole server and for an engine's process, over nothing that computes: they are the server,
+    # started by other means, so that only what is measured differs. What measures them talks HTTP as all of bench does.
+    "bench.frontend.null_server": ("server", "bench.frontend"),
+    "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
+    "bench.frontend.null_worker": ("server.engines.local", "server.types"),
     # Above the server and unknown to it: what it serves, bench asks for over HTTP.
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),

@@ -8,6 +8,7 @@ from .compare import compare
 from .cost import cost
 from .decode import decode
 from .gpu import gpu
+from .frontend import frontend
 from .hostile import hostile
 from .report import report
 from .serve import serve
@@ -35,3 +36,4 @@ bench.command()(decode)
 bench.command()(report)
 bench.command()(validate_plan)
 bench.command()(gpu)
+bench.command()(frontend)

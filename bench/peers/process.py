@@ -43,13 +43,13 @@ class RunningServer:
 
 
 @asynccontextmanager
-async def running(peer: Peer) -> AsyncIterator[RunningServer]:
-    """Start a peer's server, wait until it is ready, and end all of its processes after.
+async def running(peer: Peer, port: int | None = None) -> AsyncIterator[RunningServer]:
+    """Start a peer's server (on a free port unless one is given), wait until it is ready, and end all of its processes after.
 
     Its working directory is an empty one: in a checkout of this project, Python would find our folders before other
     projects' packages of the same name. Raises PeerFailed, with the end of the server's log, also for a BadAnswer.
     """
-    port = free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="pennyweight-bench-") as directory:
         log = Path(directory) / "log"

@@ -27,6 +27,7 @@ class Vllm:
     dtype: str = "bfloat16"
     prefix_caching: bool = True
     options: tuple[str, ...] = ()  # further ones of the command
+    served_names: tuple[str, ...] = ()
     name: str = "vllm"
 
     @property
@@ -59,6 +60,7 @@ class Vllm:
             *(["--enforce-eager"] if self.eager else []),
             *([] if self.prefix_caching else ["--no-enable-prefix-caching"]),
             *self.options,
+            *(["--served-model-name", *self.served_names] if self.served_names else []),
         ]
         return [*serve, "--host", "127.0.0.1", "--port", str(port), *options]
 

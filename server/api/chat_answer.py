@@ -190,8 +190,14 @@ class ChatCollector:
     def add(self, delta: Delta) -> None:
         """Take a delta in."""
         choice = self._choices[delta.index]
-        for event in _read_calls(self._parsers[delta.index], delta) if self._parsers else _given_calls(delta):
-            choice.take(event)
+        if self._parsers:
+            for event in _read_calls(self._parsers[delta.index], delta):
+                choice.take(event)
+        elif delta.tool_calls:
+            for event in _given_calls(delta):
+                choice.take(event)
+        else:
+            choice.texts.append(delta.text)
         choice.logprobs.extend(delta.logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason

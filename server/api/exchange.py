@@ -7,10 +7,11 @@ goes wrong before has an HTTP status of its own.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -103,8 +104,8 @@ class Call:
         Raises ModelNotFound, and what ``Leased.lease`` raises.
         """
         engine = find_engine(self.engines, model)
-        if isinstance(engine, Leased):
-            await self.leases.enter_async_context(engine.lease())
+        if _has_leases(type(engine)):
+            await self.leases.enter_async_context(cast("Leased", engine).lease())
         return engine
 
 
@@ -126,6 +127,12 @@ class StreamAnswer:
 
     chunks: AsyncGenerator[bytes]
     headers: Headers
+
+
+@functools.cache
+def _has_leases(engine_type: type) -> bool:
+    """Whether engines of this type are Leased. Asking each of them anew takes as long as reading the request."""
+    return issubclass(engine_type, Leased)
 
 
 Endpoint = Callable[[Call], Awaitable[Answer | StreamAnswer]]

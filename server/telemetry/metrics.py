@@ -36,10 +36,11 @@ a small model's tokens would otherwise all fall under. What devices and engines'
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -47,6 +48,8 @@ from prometheus_client.registry import Collector
 
 from pennyweight.server.engines.base import AdapterNames, Engine, EngineStats, HealthState, Leased
 from pennyweight.server.types import FinishReason
+
+from .instruments import Counter, Family, Histogram
 
 PREFIX = "pennyweight:"
 
@@ -136,7 +139,7 @@ class ModelMetrics:
     prompt_tokens: Counter
     generation_tokens: Counter
     success: Mapping[str, Counter]
-    failure: Counter
+    failure: Family[Counter]
     time_to_first_token: Histogram
     inter_token_latency: Histogram
     e2e_latency: Histogram
@@ -150,10 +153,11 @@ class _ByName(Mapping[str, ModelMetrics]):
 
     def __init__(self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics]) -> None:
         self._engines = engines
+        self._adapters = engines if isinstance(engines, AdapterNames) else None
         self._by_engine = by_engine
 
     def __getitem__(self, name: str) -> ModelMetrics:
-        base = self._engines.base_of(name) if isinstance(self._engines, AdapterNames) else name
+        base = self._adapters.base_of(name) if self._adapters is not None else name
         return self._by_engine[id(self._engines[base])]
 
     def __iter__(self) -> Iterator[str]:
@@ -209,11 +213,15 @@ class Metrics:
         """
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        return Counter(PREFIX + name, help_text, labels, registry=self.registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> Family[Counter]:
+        family = Family(PREFIX + name, help_text, labels, Counter)
+        self.registry.register(family)
+        return family
 
-    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(PREFIX + name, help_text, ["model_name"], buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Family[Histogram]:
+        family = Family(PREFIX + name, help_text, ["model_name"], functools.partial(Histogram, buckets))
+        self.registry.register(family)
+        return family
 
     def _bind(self, names: Iterable[str]) -> dict[str, ModelMetrics]:
         prompt, generation = self._prompt, self._generation

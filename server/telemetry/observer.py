@@ -65,8 +65,7 @@ class CallObserver:
             last = self._last.get(choice)
             self._last[choice] = now
             if last is not None:
-                for _ in range(tokens):
-                    metrics.inter_token_latency.observe((now - last) / tokens)
+                metrics.inter_token_latency.observe((now - last) / tokens, tokens)
             elif request.id not in self._begun:
                 self._begun.add(request.id)
                 ttft = now - self._arrival

@@ -14,12 +14,12 @@ from pennyweight.server.telemetry.logs import RequestRecord, make_logger, valid_
 
 @pytest.mark.parametrize("value", [b"a", b"trace 42/x", b"~" * 128, b'{"quoted":"\\"}'])
 def test_a_printable_client_request_id_is_taken(value: bytes) -> None:
-    assert valid_client_request_id(value) == value.decode()
+    assert valid_client_request_id(value.decode()) == value.decode()
 
 
-@pytest.mark.parametrize("value", [None, b"", b" a", b"a ", b"~" * 129, b"a\nb", b"a\x00b", b"\x1b[31m", "é".encode()])
-def test_any_other_client_request_id_is_left_out(value: bytes | None) -> None:
-    assert valid_client_request_id(value) is None
+@pytest.mark.parametrize("value", [b"", b" a", b"a ", b"~" * 129, b"a\nb", b"a\x00b", b"\x1b[31m", "é".encode()])
+def test_any_other_client_request_id_is_left_out(value: bytes) -> None:
+    assert valid_client_request_id(value.decode("latin-1")) is None
 
 
 def test_a_line_is_one_json_object_with_what_is_known() -> None:

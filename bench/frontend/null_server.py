@@ -1,0 +1,73 @@
+"""Our server, whole, over engines that compute nothing: ``python -m pennyweight.bench.frontend.null_server``.
+
+It is the application that ``pennyweight serve`` starts, with its admission, limits, metrics, request log and connection
+guards as they are by default; only the engines differ. It stands here and not behind ``serve --engine null``, so that no
+server in production can come to answer with nothing by a slip of its configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from pennyweight.server.admission import Admission
+from pennyweight.server.app import create_app
+from pennyweight.server.config import EngineSettings, HttpSettings, Settings
+from pennyweight.server.engines.local.client import Launch, LocalEngine
+from pennyweight.server.engines.local.tokenizer import load_tokenizer
+from pennyweight.server.serving import Serving, StartableEngine, bind, uvicorn_config
+from pennyweight.server.telemetry.logs import adopt_standard_logging, make_logger
+
+from .names import AT_ONCE, STEPPED
+from .null_engine import NullEngine
+
+TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the warm afternoon sun."
+
+
+def in_process(step: float) -> Mapping[str, StartableEngine]:
+    """Engines within the server's process: the API, JSON, the event stream, admission and metrics are all that is there."""
+    return {AT_ONCE: NullEngine(AT_ONCE), STEPPED: NullEngine(STEPPED, step=step)}
+
+
+def in_child(model: Path, step: float) -> Mapping[str, StartableEngine]:
+    """Engines in processes of their own, as real ones are: with tokenising, detokenising and the frames between the two."""
+    tokenizer = load_tokenizer(model)
+    tokens = tokenizer.encode(TEXT, add_special_tokens=False)
+    settings = EngineSettings(kind="null", model=str(model))
+
+    def engine(name: str, seconds: float) -> LocalEngine:
+        arguments = {"tokens": tokens, "step": seconds}
+        launch = Launch(engine="null", module="pennyweight.bench.frontend.null_worker", arguments=arguments)
+        return LocalEngine(settings, model, name, launch)
+
+    return {AT_ONCE: engine(AT_ONCE, 0.0), STEPPED: engine(STEPPED, step)}
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--step", type=float, required=True, help="seconds from one token of an answer to the next")
+    parser.add_argument("--model", type=Path, help="engines in processes of their own, with this model's tokenizer")
+    given = parser.parse_args()
+    settings = Settings(http=HttpSettings(port=given.port))
+    engines = in_process(given.step) if given.model is None else in_child(given.model, given.step)
+    logger = make_logger(settings.log)
+    adopt_standard_logging(settings.log)
+    admission = Admission(settings.limits.max_waiting)
+    app = create_app(settings, engines, admission=admission, logger=logger)
+    serving = Serving(app, settings.http, engines, admission, logger)
+
+    async def run() -> int:
+        serving.handle_signals()
+        with bind(settings.http.host, settings.http.port) as listener:
+            return await serving.run(listener)
+
+    with asyncio.Runner(loop_factory=uvicorn_config(app, settings.http).get_loop_factory()) as runner:
+        return runner.run(run())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

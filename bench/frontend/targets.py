@@ -1,0 +1,82 @@
+"""What is measured: our server and the others, each as a peer to start and what of its processes counts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pennyweight.bench.peers.base import Peer
+from pennyweight.bench.result import own_version
+
+
+@dataclass(frozen=True)
+class NullServer:
+    """Our server over engines that compute nothing: within its process, or with ``model`` in processes of their own."""
+
+    step: float
+    model: Path | None = None
+    name: str = "pennyweight"
+
+    @property
+    def variant(self) -> str:
+        return "null engine" if self.model is None else "null engine's process"
+
+    @property
+    def ready_path(self) -> str:
+        return "/ready"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def command(self, port: int) -> Sequence[str]:
+        serve = [sys.executable, "-m", "pennyweight.bench.frontend.null_server", "--port", str(port)]
+        return [*serve, "--step", str(self.step), *([] if self.model is None else ["--model", str(self.model)])]
+
+    def version(self) -> str:
+        return own_version()
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The constant server that gateways are put in front of; measured alone it is what their latency is added to."""
+
+    step: float
+    name: str = "upstream"
+
+    @property
+    def variant(self) -> str:
+        return "alone"
+
+    @property
+    def ready_path(self) -> str:
+        return "/health"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def command(self, port: int) -> Sequence[str]:
+        serve = [sys.executable, "-m", "pennyweight.bench.frontend.upstream", "--port", str(port)]
+        return [*serve, "--step", str(self.step)]
+
+    def version(self) -> str:
+        return own_version()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A peer to measure. Of one with ``own_process_only`` the processes that it starts, its engines, don't count.
+
+    An engine that computes decides the rates and the latencies: with ``is_idle_engine`` false these say nothing of the front.
+    """
+
+    peer: Peer
+    own_process_only: bool = False
+    is_idle_engine: bool = True
+
+    @property
+    def label(self) -> str:
+        return f"{self.peer.name} {self.peer.variant}"
