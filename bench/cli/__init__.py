@@ -7,8 +7,8 @@ import typer
 from .compare import compare
 from .cost import cost
 from .decode import decode
-from .gpu import gpu
 from .frontend import frontend
+from .gpu import gpu
 from .hostile import hostile
 from .report import report
 from .serve import serve

@@ -15,9 +15,8 @@ import time
 from typing import cast
 
 import msgspec
+import numpy as np
 import uvloop
-
-from pennyweight.bench.load.latency import percentile
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -153,8 +152,8 @@ async def run(load: Load) -> Report:
         seconds=seconds,
         answers=totals.answers,
         events=totals.events,
-        latency_p50=percentile(totals.latencies, 50) if totals.latencies else None,
-        latency_p99=percentile(totals.latencies, 99) if totals.latencies else None,
+        latency_p50=float(np.percentile(totals.latencies, 50)) if totals.latencies else None,
+        latency_p99=float(np.percentile(totals.latencies, 99)) if totals.latencies else None,
         busy=busy / seconds,
         failed=totals.failed,
     )
