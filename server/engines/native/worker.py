@@ -92,7 +92,9 @@ class NativeProcess:
             self._connection.send(Failed(str(error)))
 
 
-def _load(connection: Connection, path: Path, settings: EngineSettings, weights: Weights | None) -> NativeEngineCore:
+def _load(
+    connection: Connection, path: Path, settings: EngineSettings, weights: Weights | None = None
+) -> NativeEngineCore:
     # These bring torch in: only here, so that a bad message or a missing directory is told before.
     import torch
 
