@@ -16,7 +16,9 @@ import pytest
 from fakes import completion_server
 from fakes.server_process import server_process
 
+from pennyweight.bench.compare.measure import BUSY
 from pennyweight.bench.load.mode import OpenLoop
+from pennyweight.bench.machine import busy_cores
 from pennyweight.bench.peers.process import running
 
 VLLM_PYTHON = Path(
@@ -165,6 +167,9 @@ async def test_figures_of_a_steady_server_agree(
 async def test_figures_of_our_server_agree(
     mode: str, default_model: Path, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
+    """On a quiet machine only: this server's speed is that of the cores that it gets."""
+    if (busy := busy_cores()) > BUSY:
+        pytest.skip(f"other work keeps {busy:.1f} cores busy")
     async with server_process() as server:
         found = await compare(server.url, NAME, default_model, mode, tmp_path)
     assert not found.misses(f"Pennyweight, {mode} loop", report, is_quiet=False)
