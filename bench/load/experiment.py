@@ -23,7 +23,7 @@ from .summary import Summary, summarise
 from .transport import REQUEST_SECONDS
 from .workload import Workload
 
-# What one client process can take without being late itself; see bench/load/transport.py for how it was measured.
+# What one client process is given: far less than it was seen to take without being late (bench/load/transport.py).
 STREAMS_PER_PROCESS = 64
 REQUESTS_PER_PROCESS = 200
 CLOSED_LOOP_REQUESTS = 32

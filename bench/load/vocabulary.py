@@ -71,7 +71,10 @@ async def ask_vocabulary(endpoint: Endpoint) -> Vocabulary:
                     "return_token_strs": True,
                 }
                 async with session.post(url, json=question) as response:
-                    response.raise_for_status()
+                    if response.status != 200:
+                        raise BadAnswer(
+                            f"{url} gives no tokens (status {response.status}); name the model's tokenizer by --tokenizer"
+                        )
                     words |= _whole_words(await response.json(), prompt)
     except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
         raise BadAnswer(f"{url} gives no tokens ({error!r}); name the model's tokenizer by --tokenizer") from error
