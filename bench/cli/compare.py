@@ -18,7 +18,7 @@ PEERS = "Peers"
 def compare(
     servers: Annotated[
         list[str],
-        typer.Argument(metavar="A B [C ...]", help="What to compare, the baseline first.", show_default=False),
+        typer.Argument(metavar="SERVER", help="What to compare, the baseline first.", show_default=False),
     ],
     model: Annotated[
         Path | None,
@@ -171,6 +171,7 @@ def compare(
         asyncio.run(until_terminated(run_rounds(targets, plan, rounds, keep)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         if not measurements:
+            typer.echo("pennyweight bench compare: interrupted before anything was measured", err=True)
             raise typer.Exit(1) from None
         interrupted = ("the run was interrupted before its last round",)
     found = ratios(measurements, baseline, seed)

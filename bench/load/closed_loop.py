@@ -13,7 +13,8 @@ from .request import PlannedRequest
 from .run import Load, drive
 from .sample import BadAnswer
 
-REFUSED = range(400, 500)
+# What servers answer to a body that they can't take.
+REFUSED = (400, 422)
 
 
 async def run_closed_loop(

@@ -45,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dtype: str = "bfloat16"
     eager: bool = False
     prefix_cache: bool = True
-    gguf: Path | None = None
+    gguf: str | None = None
     options: str = ""
 
 
@@ -130,7 +130,7 @@ def _peer(entry: Entry, serving: Serving, called: str) -> Peer:
         if serving.llama_server is None or entry.gguf is None:
             raise ConfigError(f"{called}: llama.cpp wants --llama-server, its binary, and gguf, the file to serve")
         cache_tokens = tokens_that_fit(model, serving.kv_cache_gib * GIB)
-        binary, gguf = serving.llama_server.absolute(), entry.gguf.absolute()
+        binary, gguf = serving.llama_server.absolute(), Path(entry.gguf).absolute()
         return LlamaCpp(binary, gguf, cache_tokens, serving.streams, options=options)
     if entry.peer != "native" and serving.vllm_python is None:
         raise ConfigError(f"{called}: vLLM wants --vllm-python, the Python that it is installed for")
