@@ -19,7 +19,7 @@ from pennyweight.bench.load.sample import BadAnswer, Sample
 from pennyweight.bench.load.summary import Summary, summarise
 from pennyweight.bench.load.view import View
 from pennyweight.bench.load.worker import ClientDied
-from pennyweight.bench.machine import busy_cores
+from pennyweight.bench.machine import busy_cores, busy_seconds
 from pennyweight.bench.memory import resident_bytes
 from pennyweight.bench.peers.base import PeerFailed
 from pennyweight.bench.peers.target import Reached, Target, reaching
@@ -114,13 +114,16 @@ async def _load(found: Measurement, server: Reached, plan: Plan, concurrency: in
         found.seconds_to_first_answer = time.perf_counter() - server.started
     await run_closed_loop(endpoint, plan.warm_up(endpoint, number, concurrency), concurrency, processes=processes)
     requests = plan.load(endpoint, number, concurrency)
-    before = _cpu_seconds(server.pid)
+    began, busy, before = time.perf_counter(), busy_seconds(), _cpu_seconds(server.pid)
     load = await run_closed_loop(
         endpoint, requests, concurrency, processes=processes, on_progress=view.watch(ClosedLoop(concurrency))
     )
     after = _cpu_seconds(server.pid)
+    busy, passed = busy_seconds() - busy, time.perf_counter() - began
     summary = summarise(load.samples, seed=plan.seed)
     used = after - before if before is not None and after is not None else None
+    if used is not None and (others := (busy - used - load.client.cpu_seconds) / passed) > BUSY:
+        found.complaints.append(f"at {concurrency}: other work kept {others:.1f} cores busy meanwhile")
     found.loads.append(load_summary(concurrency, summary, used))
     found.samples.append(load.samples)
     found.complaints += [f"at {concurrency}: {one}" for one in complaints(load.samples, summary, load.client)]

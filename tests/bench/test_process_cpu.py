@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from pennyweight.bench.machine import busy_seconds
 from pennyweight.bench.process_cpu import cpu_seconds
 
 # A parent whose child burns so many seconds of CPU, ends, and is waited for.
@@ -31,3 +32,11 @@ def test_it_only_grows() -> None:
     before = cpu_seconds(os.getpid())
     sum(range(2_000_000))
     assert cpu_seconds(os.getpid()) >= before
+
+
+def test_the_machines_cpu_has_this_process_in_it() -> None:
+    own, all_of_it = cpu_seconds(os.getpid()), busy_seconds()
+    while cpu_seconds(os.getpid()) - own < 0.3:
+        sum(range(100_000))
+    # Both are counted in ticks of 10 ms.
+    assert busy_seconds() - all_of_it > 0.2
