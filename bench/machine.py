@@ -54,6 +54,17 @@ def busy_cores(seconds: float = 1.0) -> float:
     return psutil.cpu_percent(seconds) / 100 * (psutil.cpu_count() or 1)
 
 
+def busy_seconds() -> float:
+    """The CPU time that everything on this machine has used so far, with what its host has taken from it, in seconds.
+
+    The difference of two readings is what was used between them.
+    """
+    times = psutil.cpu_times()
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # which user and nice contain already
+    waits = times.idle + getattr(times, "iowait", 0.0)
+    return float(sum(times) - guests - waits)
+
+
 def revision(directory: Path) -> str | None:
     """The git revision of a checkout, with "-dirty" where it was changed; None where there is none."""
     command = ["git", "-C", str(directory), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -21,6 +21,7 @@ def cost(
     dollars_per_hour: Annotated[float | None, typer.Option(min=0, help="What the machine behind --url costs.")] = None,
     model: Annotated[Path | None, typer.Option(help="What peers serve: a directory in Hugging Face format.")] = None,
     vllm_python: Annotated[Path | None, typer.Option(help="The Python that vLLM is installed for.")] = None,
+    llama_server: Annotated[Path | None, typer.Option(help="llama.cpp's llama-server.")] = None,
     kv_cache_gib: Annotated[int, typer.Option(min=1, help="Of each peer.")] = 2,
     system_prompt: Annotated[Path | None, typer.Option(help="A text that stands before every prompt.")] = None,
     requests: Annotated[int, typer.Option(min=1, help="Of each round, on each configuration.")] = 40,
@@ -55,10 +56,10 @@ def cost(
             --config name=int8,peer=native,dtype=int8,prefix_cache=off,price=aws-c7i-xlarge
             --config name=cached,peer=native,dtype=int8,price=aws-c7i-xlarge
 
-    A configuration is a peer (native or vllm) that is started for each round, or a url that is measured as it is, at
-    dollars_per_hour or at count times a price of the books. Its other keys are dtype, eager, prefix_cache, options (for the
-    peer's command), model and api_key_env (for a url), and aside=on for one that is no step of the waterfall. With a url every
-    round takes prompts of its own, so that the server's prefix cache can't answer for it.
+    A configuration is a peer (native, on-vllm, vllm, llama.cpp) or a command that is started for each round, or a url that is
+    measured as it is, written as in bench compare, at dollars_per_hour or at count times a price of the books; aside=on for one
+    that is no step of the waterfall. With a url every round takes prompts of its own, so that the server's prefix cache can't
+    answer for it.
 
     Rounds are interleaved in turned order: warm-up, probe, then a closed loop of chat requests. A round's bill is the machine's
     price for its length, so costs are those of a machine that is kept full; --requests-per-hour gives them at other loads.
@@ -80,11 +81,12 @@ def cost(
         from pennyweight.bench.cost.workload import Workload
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'pennyweight[bench]'") from None
-    from pennyweight.bench.cost.configuration import Entry, Serving, described, parse_entry, read_entries, resolve
+    from pennyweight.bench.cost.configuration import Entry, described, parse_entry, read_entries, resolve
     from pennyweight.bench.cost.measure import Plan
     from pennyweight.bench.cost.report import make_report
     from pennyweight.bench.cost.rounds import run_rounds
     from pennyweight.bench.cost.table import break_even_table, cost_table, load_table
+    from pennyweight.bench.peers.entry import Serving
 
     book = load_prices(prices)
     entries = [*([] if configs is None else read_entries(configs)), *map(parse_entry, config or ())]
@@ -94,7 +96,8 @@ def cost(
     if not entries:
         raise typer.BadParameter("name what to measure: --config, --configs or --url")
     # Not resolved: a link in an environment is what makes it one.
-    serving = Serving(model, vllm_python.absolute() if vllm_python else None, kv_cache_gib)
+    python = vllm_python.absolute() if vllm_python else None
+    serving = Serving(model, python, kv_cache_gib, llama_server, streams=concurrency)
     configurations = resolve(entries, serving, book)
     models = [book.model(id) for id in against] if against else list(book.models.values())
     try:

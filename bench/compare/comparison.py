@@ -1,4 +1,4 @@
-"""What several rounds come to: medians of each row, and how the rows stand to the best of a baseline's."""
+"""What several rounds come to: the median of each measure, and how each target stands to the baseline."""
 
 from __future__ import annotations
 
@@ -10,52 +10,62 @@ from .measure import Measurement
 
 # The measures of which less is better are all but this one.
 MORE_IS_BETTER = "output_tokens_per_second"
+OF_LOADS = (
+    MORE_IS_BETTER,
+    "ttft_p50",
+    "ttft_p99",
+    "tpot_p50",
+    "e2e_p50",
+    "cpu_seconds_per_output_token",
+    "cpu_seconds_per_request",
+)
+OF_SERVERS = ("seconds_to_ready", "seconds_to_first_answer", "resident_bytes")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A peer in one configuration: the median of each measure over its rounds that succeeded."""
+    """A target: the median of each measure over its rounds that succeeded, and its ratios to the baseline."""
 
+    label: str
     peer: str
     variant: str
     rounds: int
     failures: tuple[str, ...]
     medians: Mapping[str, float]
-    ratios: Mapping[str, float]  # of each median to the best that any row of the baseline has
+    ratios: Mapping[str, float]
 
 
-def compare(measurements: Sequence[Measurement], baseline: str) -> list[Row]:
-    """The rows in the order in which they were first measured; ratios to the peer called ``baseline``, if it was."""
-    grouped: dict[tuple[str, str], list[Measurement]] = {}
+def make_rows(measurements: Sequence[Measurement], ratios: Mapping[tuple[str, str], float]) -> list[Row]:
+    """The targets in the order in which they were first measured. ``ratios`` are by target and measure."""
+    grouped: dict[str, list[Measurement]] = {}
     for one in measurements:
-        grouped.setdefault((one.peer, one.variant), []).append(one)
-    medians = {key: _medians(group) for key, group in grouped.items()}
-    best = _best([values for (peer, _), values in medians.items() if peer == baseline])
+        grouped.setdefault(one.label, []).append(one)
     return [
         Row(
-            peer=peer,
-            variant=variant,
+            label=label,
+            peer=group[0].peer,
+            variant=group[0].variant,
             rounds=sum(one.failure is None for one in group),
             failures=tuple(one.failure for one in group if one.failure is not None),
-            medians=medians[peer, variant],
-            ratios={name: value / best[name] for name, value in medians[peer, variant].items() if name in best},
+            medians=_medians(group),
+            ratios={measure: value for (name, measure), value in ratios.items() if name == label},
         )
-        for (peer, variant), group in grouped.items()
+        for label, group in grouped.items()
     ]
 
 
 def measures(one: Measurement) -> dict[str, float]:
     """The numbers of a measurement by name; those of a load carry its concurrency: ``ttft_p50@32``."""
     found: dict[str, float | None] = {
-        "seconds_to_ready": one.seconds_to_ready,
-        "seconds_to_first_answer": one.seconds_to_first_answer,
-        "resident_bytes": one.resident_bytes,
+        f"{name}@{load.concurrency}": getattr(load, name) for load in one.loads for name in OF_LOADS
     }
-    for load in one.loads:
-        found[f"{MORE_IS_BETTER}@{load.concurrency}"] = load.output_tokens_per_second
-        found[f"ttft_p50@{load.concurrency}"] = load.ttft_p50
-        found[f"tpot_p50@{load.concurrency}"] = load.tpot_p50
+    found |= {name: getattr(one, name) for name in OF_SERVERS}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def is_better(measure: str, ratio: float) -> bool:
+    """Whether a ratio to the baseline is an improvement."""
+    return ratio > 1 if measure.startswith(MORE_IS_BETTER) else ratio < 1
 
 
 def _medians(group: Sequence[Measurement]) -> dict[str, float]:
@@ -64,13 +74,3 @@ def _medians(group: Sequence[Measurement]) -> dict[str, float]:
         for name, value in measures(one).items():
             values.setdefault(name, []).append(value)
     return {name: median(found) for name, found in values.items()}
-
-
-def _best(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The best value of each measure over the rows."""
-    best: dict[str, float] = {}
-    for row in rows:
-        for name, value in row.items():
-            choose = max if name.startswith(MORE_IS_BETTER) else min
-            best[name] = choose(best.get(name, value), value)
-    return best

@@ -1,33 +1,34 @@
-"""Rounds over all peers, interleaved, so that whatever changes on the machine meanwhile changes for all."""
+"""Rounds over everything that is measured, interleaved, so that whatever changes on the machine meanwhile changes for all."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
-from collections.abc import Coroutine, Sequence
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rich.console import Console
+from pennyweight.bench.load.view import View
+from pennyweight.bench.peers.target import Target
 
-from pennyweight.bench.peers.base import Peer
-
-from .measure import Measurement, Plan, measure
+from .measure import Measurement, measure
+from .plan import Plan
 
 T = TypeVar("T")
 
 
-async def run_rounds(peers: Sequence[Peer], plan: Plan, rounds: int) -> list[Measurement]:
-    """Measure every peer once a round; each round begins with another one."""
-    progress = Console(stderr=True)
-    measurements = []
+def interleaved(items: Sequence[T], rounds: int) -> Iterator[tuple[int, T]]:
+    """Every item once a round, with the round's number; each round begins with another one."""
     for number in range(rounds):
-        first = number % len(peers)
-        for peer in (*peers[first:], *peers[:first]):
-            say = functools.partial(_say, progress, f"round {number + 1} of {rounds}: {peer.name} {peer.variant}")
-            measurements.append(await measure(peer, plan, number, say))
-    return measurements
+        first = number % len(items)
+        for item in (*items[first:], *items[:first]):
+            yield number, item
+
+
+async def run_rounds(targets: Sequence[Target], plan: Plan, rounds: int, keep: Callable[[Measurement], None]) -> None:
+    """Measure every target once a round. ``keep`` gets each measurement as it is made, so that it stays if the run ends early."""
+    with View() as view:
+        for number, target in interleaved(targets, rounds):
+            keep(await measure(target, plan, number, rounds, view))
 
 
 async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
@@ -35,7 +36,3 @@ async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
-
-
-def _say(progress: Console, subject: str, stage: str) -> None:
-    progress.print(f"{datetime.now():%H:%M:%S} {subject}: {stage}", markup=False, highlight=False, soft_wrap=True)

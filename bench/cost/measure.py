@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import msgspec
 
+from pennyweight.bench.compare.measure import BUSY
 from pennyweight.bench.load.complaints import complaints
-from pennyweight.bench.load.endpoint import Endpoint, find_endpoint
+from pennyweight.bench.load.endpoint import Endpoint
 from pennyweight.bench.load.mode import ClosedLoop
 from pennyweight.bench.load.run import drive
 from pennyweight.bench.load.sample import BadAnswer, Sample
@@ -19,14 +18,11 @@ from pennyweight.bench.load.view import View
 from pennyweight.bench.load.worker import ClientDied
 from pennyweight.bench.machine import busy_cores
 from pennyweight.bench.peers.base import PeerFailed
-from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.target import reaching
 
 from .account import Answer, Round, prefill_share, weighted_share
 from .configuration import Configuration
 from .workload import Selection, Workload
-
-# In cores: a machine that has so much to do beside the benchmark is not a quiet one.
-BUSY = 0.2
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -70,23 +66,13 @@ async def measure(
 
     try:
         say("starting" if configuration.peer is not None else "looking for its model")
-        async with _served(configuration) as (endpoint, found.seconds_to_ready):
-            await _load(found, endpoint, workload, selection, plan, view, say)
+        async with reaching(configuration, "chat") as server:
+            found.seconds_to_ready = server.seconds_to_ready
+            await _load(found, server.endpoint, workload, selection, plan, view, say)
     except (PeerFailed, BadAnswer, ClientDied) as error:
         found.failure = str(error)
         say(f"failed: {error}")
     return found
-
-
-@asynccontextmanager
-async def _served(configuration: Configuration) -> AsyncIterator[tuple[Endpoint, float | None]]:
-    """The endpoint of a configuration, and the seconds that its start took. Raises PeerFailed and BadAnswer."""
-    if configuration.peer is not None:
-        async with running(configuration.peer) as server:
-            yield await find_endpoint(server.url, api="chat"), server.seconds_to_ready
-    elif configuration.url is not None:
-        key = os.environ.get(configuration.api_key_env) if configuration.api_key_env else None
-        yield await find_endpoint(configuration.url, model=configuration.model, api="chat", api_key=key), None
 
 
 async def _load(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pennyweight.bench.compare.rounds import interleaved
 from pennyweight.bench.load.view import View
 
 from .configuration import Configuration
@@ -17,8 +18,6 @@ async def run_rounds(
     """Measure every configuration once a round, on that round's rows; each round begins with another one."""
     measured = []
     with View() as view:
-        for number, selection in enumerate(selections):
-            first = number % len(configurations)
-            for configuration in (*configurations[first:], *configurations[:first]):
-                measured.append(await measure(configuration, number, workload, selection, plan, view))
+        for number, configuration in interleaved(configurations, len(selections)):
+            measured.append(await measure(configuration, number, workload, selections[number], plan, view))
     return measured

@@ -25,6 +25,7 @@ class LlamaCpp:
     gguf: Path
     cache_tokens: int
     streams: int
+    options: tuple[str, ...] = ()  # further ones of the command
     name: str = "llama.cpp"
 
     @property
@@ -45,7 +46,7 @@ class LlamaCpp:
         step = CACHE_STEP_TOKENS * self.streams
         cache = ["--ctx-size", str(self.cache_tokens // step * step), "--parallel", str(self.streams)]
         # Without the second cache, of prompts, that it would keep beside the KV cache of the agreed size.
-        return [*serve, *cache, "--cache-ram", "0", "--threads", str(usable_cores())]
+        return [*serve, *cache, "--cache-ram", "0", "--threads", str(usable_cores()), *self.options]
 
     def version(self) -> str:
         return output_of([str(self.binary), "--version"])

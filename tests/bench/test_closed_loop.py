@@ -10,9 +10,23 @@ from fakes.completion_server import CompletionServer
 
 from pennyweight.bench.load.closed_loop import run_closed_loop
 from pennyweight.bench.load.endpoint import Endpoint, find_endpoint
-from pennyweight.bench.load.sample import BadAnswer
+from pennyweight.bench.load.request import PlannedRequest
+from pennyweight.bench.load.sample import BadAnswer, Sample
 
 PROMPTS = [[number, 1, 2] for number in range(12)]
+
+
+def planned(endpoint: Endpoint, prompts: list[list[int]], output_tokens: int) -> list[PlannedRequest]:
+    return [
+        PlannedRequest(
+            body=endpoint.body(prompt, output_tokens), prompt_tokens=len(prompt), output_tokens=output_tokens
+        )
+        for prompt in prompts
+    ]
+
+
+async def run(endpoint: Endpoint, prompts: list[list[int]], output_tokens: int, concurrency: int) -> list[Sample]:
+    return (await run_closed_loop(endpoint, planned(endpoint, prompts, output_tokens), concurrency)).samples
 
 
 @asynccontextmanager
@@ -24,7 +38,7 @@ async def listening(server: CompletionServer) -> AsyncIterator[str]:
 async def test_every_prompt_is_completed_by_so_many_clients_at_once() -> None:
     server = CompletionServer()
     async with listening(server) as url:
-        samples = await run_closed_loop(await find_endpoint(url), PROMPTS, output_tokens=4, concurrency=3)
+        samples = await run(await find_endpoint(url), PROMPTS, 4, 3)
     assert server.most_running == 3
     assert [body["prompt"] for body in server.bodies] == PROMPTS
     assert {(sample.prompt_tokens, sample.output_tokens) for sample in samples} == {(3, 4)}
@@ -32,7 +46,7 @@ async def test_every_prompt_is_completed_by_so_many_clients_at_once() -> None:
 
 async def test_tokens_are_timed_as_they_come() -> None:
     async with listening(CompletionServer()) as url:
-        samples = await run_closed_loop(Endpoint(url, "scripted"), PROMPTS[:2], output_tokens=5, concurrency=1)
+        samples = await run(Endpoint(url, "scripted"), PROMPTS[:2], 5, 1)
     for sample in samples:
         assert len(sample.arrivals) == 5
         assert all(before < after for before, after in pairwise((sample.sent, *sample.arrivals)))
@@ -43,7 +57,7 @@ async def test_tokens_are_timed_as_they_come() -> None:
 async def test_requests_are_greedy_and_of_an_exact_length() -> None:
     server = CompletionServer()
     async with listening(server) as url:
-        await run_closed_loop(Endpoint(url, "scripted"), PROMPTS[:1], output_tokens=2, concurrency=1)
+        await run(Endpoint(url, "scripted"), PROMPTS[:1], 2, 1)
     [body] = server.bodies
     assert (body["max_tokens"], body["ignore_eos"], body["temperature"], body["stream"]) == (2, True, 0, True)
 
@@ -61,7 +75,7 @@ async def test_a_load_that_failed_in_part_is_no_measurement(
 ) -> None:
     async with listening(server) as url:
         with pytest.raises(BadAnswer, match=complaint):
-            await run_closed_loop(Endpoint(url, model), PROMPTS, output_tokens=4, concurrency=2)
+            await run(Endpoint(url, model), PROMPTS, 4, 2)
 
 
 async def test_a_server_that_is_gone_is_no_measurement() -> None:
@@ -70,4 +84,4 @@ async def test_a_server_that_is_gone_is_no_measurement() -> None:
     with pytest.raises(BadAnswer, match="lists no model"):
         await find_endpoint(url)
     with pytest.raises(BadAnswer, match="a request failed"):
-        await run_closed_loop(Endpoint(url, "scripted"), PROMPTS, output_tokens=4, concurrency=2)
+        await run(Endpoint(url, "scripted"), PROMPTS, 4, 2)

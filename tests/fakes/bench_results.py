@@ -267,7 +267,49 @@ def decode_data() -> dict[str, Any]:
     }
 
 
+def compare_data() -> dict[str, Any]:
+    """Of ``bench compare``: int8 beside bfloat16, twice as fast on one stream and no faster on eight."""
+    speeds = {("native bfloat16", 1): 50.0, ("native bfloat16", 8): 400.0}
+    speeds |= {("native int8", 1): 100.0, ("native int8", 8): 404.0}
+    names = ("native bfloat16", "native int8")
+
+    def row(name: str) -> dict[str, Any]:
+        medians = {f"output_tokens_per_second@{level}": speeds[name, level] for level in (1, 8)}
+        medians |= {f"ttft_p50@{level}": 10 / speeds[name, level] for level in (1, 8)}
+        known = {"label": name, "peer": "pennyweight", "variant": name, "rounds": 3, "failures": []}
+        return {**known, "medians": medians | {"seconds_to_ready": 3.0}, "ratios": {}}
+
+    def ratio(measure: str, value: float, low: float, high: float, better: bool | None) -> dict[str, Any]:
+        known = {"name": names[1], "baseline": names[0], "measure": measure, "rounds": 3}
+        return {**known, "value": value, "low": low, "high": high, "is_better": better}
+
+    return {
+        "rows": [row(name) for name in names],
+        "ratios": [
+            ratio("output_tokens_per_second@1", 2.0, 1.9, 2.1, True),
+            ratio("ttft_p50@1", 0.5, 0.45, 0.56, True),
+            ratio("output_tokens_per_second@8", 1.01, 0.97, 1.06, None),
+            ratio("seconds_to_ready", 1.1, 1.02, 1.2, False),
+        ],
+        "measurements": [
+            {
+                "label": name,
+                "peer": "pennyweight",
+                "variant": name,
+                "round": number,
+                "loads": [
+                    {"concurrency": level, "output_tokens_per_second": speeds[name, level] * (1 + number / 50)}
+                    for level in (1, 8)
+                ],
+            }
+            for number in range(3)
+            for name in names
+        ],
+    }
+
+
 EXAMPLES: Mapping[str, Any] = {
+    "compare": compare_data,
     "cost": cost_data,
     "gpu": gpu_data,
     "frontend": frontend_data,

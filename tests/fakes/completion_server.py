@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ class CompletionServer:
     """Streams as many words as a request asks for, and counts the requests that run at once.
 
     ``short_by`` tokens too few are given; ``error`` is sent in mid-stream; ``loading`` times /health answers 503 first;
-    the first token takes ``prefill`` seconds more than the ``pause`` of each.
+    the first token takes ``prefill`` seconds more than the ``pause`` of each; the process ends on request ``dies_at``.
     """
 
     short_by: int = 0
@@ -25,6 +26,7 @@ class CompletionServer:
     loading: int = 0
     pause: float = 0.002
     prefill: float = 0.0
+    dies_at: int = 0
     running: int = 0
     most_running: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -47,6 +49,8 @@ class CompletionServer:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
+        if len(self.bodies) == self.dies_at:
+            os._exit(3)
         if body["model"] != "scripted":
             return web.json_response({"error": {"message": "no such model"}}, status=404)
         self.running += 1
@@ -79,6 +83,8 @@ if __name__ == "__main__":
     # With a child of its own, as an engine is, which outlives it unless somebody ends it.
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     port, short_by = map(int, sys.argv[1:3])
-    times = dict(zip(("pause", "prefill"), map(float, sys.argv[3:]), strict=False))
+    times = dict(zip(("pause", "prefill"), map(float, sys.argv[3:5]), strict=False))
+    dies_at = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     print(f"short by {short_by}", flush=True)
-    web.run_app(CompletionServer(short_by=short_by, loading=2, **times).app(), host="127.0.0.1", port=port, print=None)
+    server = CompletionServer(short_by=short_by, loading=2, dies_at=dies_at, **times)
+    web.run_app(server.app(), host="127.0.0.1", port=port, print=None)

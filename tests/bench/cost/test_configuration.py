@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pennyweight.bench.cost.configuration import Configuration, Serving, described, parse_entry, read_entries, resolve
+from pennyweight.bench.cost.configuration import Configuration, described, parse_entry, read_entries, resolve
+from pennyweight.bench.peers.entry import Serving
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.ledger.price_book import load_prices
 
@@ -52,8 +53,8 @@ def test_a_price_comes_from_the_books() -> None:
     ("text", "said"),
     [
         ("peer=native,dollars_per_hour=1", "missing required field `name`"),
-        ("name=a,dollars_per_hour=1", "name a peer (native, vllm) or a url, one of both"),
-        ("name=a,peer=native,url=http://x,dollars_per_hour=1", "one of both"),
+        ("name=a,dollars_per_hour=1", "name a peer (native, on-vllm, vllm, llama.cpp), a url or a command, one of them"),
+        ("name=a,peer=native,url=http://x,dollars_per_hour=1", "one of them"),
         ("name=a,peer=native", "give dollars_per_hour, or a price"),
         ("name=a,peer=native,dollars_per_hour=1,price=aws-h100", "one of both"),
         ("name=a,peer=native,dollars_per_hour=0", "must be more than 0"),

@@ -87,6 +87,19 @@ def test_a_comparison_pairs_the_rounds() -> None:
     assert "At 32 streams, Pennyweight against the best of vllm: bfloat16 657 tokens/s (1.47×)" in story.answers[1]
 
 
+def test_a_comparison_says_which_of_its_ratios_show_a_difference(tmp_path: Path) -> None:
+    result = make_result("compare", EXAMPLES["compare"](), settings={"baseline": "native bfloat16"})
+    story = story_of(write_result(tmp_path, result))
+    assert story.answers == (
+        "At 1 stream, native int8 gave 2.00× the tokens of native bfloat16 (95 % interval 1.90× to 2.10×).",
+        "At 8 streams, native int8 gave 1.01× the tokens of native bfloat16 (95 % interval 0.97× to 1.06×, which holds 1: no "
+        "difference is shown).",
+    )
+    assert [figure.name for figure in story.figures] == ["speed-1", "ratio-1", "speed-8", "ratio-8"]
+    assert story.figures[1].alt == "Ratios to native bfloat16: tokens/s 2.00, TTFT p50 0.50"
+    assert [row[-1] for row in story.tables[1].rows] == ["yes: better", "yes: better", "no", "yes: worse"]
+
+
 def test_a_plan_and_its_error_are_told(tmp_path: Path) -> None:
     economics = {"dollars_per_hour": 2.5, "per_million": 0.12, "per_accepted": 0.0001}
     configuration = {"offer": "H200", "tp": 2, "quantisation": "int8", "economics": economics, "headroom": 1.4}
