@@ -98,8 +98,8 @@ def compare(
     memory (PSS) after the loads. Memory that was reserved and never touched isn't resident: a KV cache that is filled with zeros at
     the start counts whole, one that is only mapped as far as the load has used it. KV caches of peers are of equal size.
 
-    A ratio is the median over the rounds of a server's value by the baseline's in the same round; its 95 % interval is a bootstrap over rounds and
-    requests, and the table says whether it excludes 1. The exit code is 1 when something makes the figures invalid.
+    A ratio is the median over the rounds of a server's value by the baseline's in the same round; its 95 % interval is a bootstrap
+    over rounds and requests, and the table says whether it excludes 1. The exit code is 1 when something makes the figures invalid.
 
     How to get the peers, each into an environment of its own:
 
