@@ -83,7 +83,7 @@ def compare(
             peer=vllm,dtype=float32,eager=on peer=on-vllm,dtype=float32 peer=llama.cpp,gguf=FILE
             "name=mine,command=my-server --port {port}"
 
-    Each server is one of these, and A is the baseline:
+    Each SERVER is one of these, and the first is the baseline:
 
     - a URL, which is measured as it is;
     - key=value,key=value, as in bench cost: peer=native, on-vllm (Pennyweight on vLLM's engine), vllm or llama.cpp, or url= or
@@ -98,8 +98,8 @@ def compare(
     memory (PSS) after the loads. Memory that was reserved and never touched isn't resident: a KV cache that is filled with zeros at
     the start counts whole, one that is only mapped as far as the load has used it. KV caches of peers are of equal size.
 
-    A ratio is the median over the rounds of B's value by A's in the same round; its 95 % interval is a bootstrap over rounds and
-    requests, and the table says whether it excludes 1. The exit code is 1 when something makes the figures invalid.
+    A ratio is the median over the rounds of a server's value by the baseline's in the same round; its 95 % interval is a bootstrap
+    over rounds and requests, and the table says whether it excludes 1. The exit code is 1 when something makes the figures invalid.
 
     How to get the peers, each into an environment of its own:
 
@@ -121,8 +121,9 @@ def compare(
     from pennyweight.bench.compare.rounds import run_rounds, until_terminated
     from pennyweight.bench.compare.table import medians_table, ratios_table
     from pennyweight.bench.compare.trouble import troubles
+    from pennyweight.bench.load.choice import Arrivals
     from pennyweight.bench.load.endpoint import parse_api
-    from pennyweight.bench.load.load_levels import parse_levels
+    from pennyweight.bench.load.mode import ClosedLoop
     from pennyweight.bench.load.sample import BadAnswer
     from pennyweight.bench.peers.base import PeerFailed
     from pennyweight.bench.peers.entry import Serving, parse_target
@@ -132,7 +133,8 @@ def compare(
     if len(servers) < 2:
         raise typer.BadParameter("name two servers or more; the first is the baseline")
     try:
-        levels = tuple(dict.fromkeys(int(level) for level in parse_levels(concurrency, "concurrency")))
+        modes = Arrivals(concurrency=concurrency).modes(None)
+        levels = tuple(mode.concurrency for mode in modes if isinstance(mode, ClosedLoop))
         # Not resolved: a link in an environment is what makes it one.
         python = vllm_python.absolute() if vllm_python else None
         serving = Serving(model, python, kv_cache_gib, llama_server, max(levels), ready_path)

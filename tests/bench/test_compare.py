@@ -18,6 +18,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from fakes import completion_server
 from fakes.completion_server import CompletionServer
+from fakes.live_server import live_server
 from fakes.tiny_words import save_word_tokenizer
 
 from pennyweight.bench.load.raw import read_samples
@@ -135,6 +136,7 @@ async def test_a_running_server_beside_a_command_that_starts_one(model: Path) ->
             *(url, f"name=slow,ready_path=/health,command={SERVER} 0 0.02"),
             *("--rounds", "1", "--tokenizer", str(model)),
         )
+    assert result, err
     assert serious(result) == [], err
     assert code == (1 if result["complaints"] else 0)
     there, slow = result["data"]["measurements"]
@@ -158,6 +160,7 @@ async def test_all_get_the_same_prompts_in_a_round_and_others_in_the_next(model:
         code, result, _, err = await compared(
             *(f"name=a,url={url}", f"name=b,url={url}"), "--rounds", "2", "--tokenizer", str(model)
         )
+    assert result, err
     assert serious(result) == [], err
     assert code == (1 if result["complaints"] else 0)
     prompts = [tuple(body["prompt"]) for body in server.bodies]
@@ -202,6 +205,7 @@ async def test_servers_that_fail_are_told_and_the_others_are_still_measured(mode
         (["serve {port}", "serve2 {port}"], "name the model's by --tokenizer"),
         (["http://127.0.0.1:9", "http://127.0.0.1:10"], "lists no model"),
         (["http://127.0.0.1:9", "http://127.0.0.1:10", "--concurrency", "many"], "'many' is no concurrency"),
+        (["http://127.0.0.1:9", "http://127.0.0.1:10", "--concurrency", "inf"], "takes whole numbers"),
         (["http://127.0.0.1:9", "http://127.0.0.1:10", "--tokenizer", "nowhere"], "there is no nowhere"),
     ],
 )
@@ -210,3 +214,20 @@ async def test_what_cannot_be_measured_is_refused_before_it_begins(arguments: li
     assert code in (1, 2)
     assert said in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
+
+
+async def test_chats_with_the_real_server(model: Path) -> None:
+    async with live_server() as server:
+        code, result, _, err = await compared(
+            *(f"name=a,url={server.url}", f"name=b,url={server.url}/v1", "--rounds", "1", "--endpoint", "chat"),
+            # The scripted engine's answers end after two tokens.
+            *("--tokenizer", str(model), "--output-tokens", "2"),
+        )
+    assert result, err
+    assert serious(result) == [], err
+    assert code == (1 if result["complaints"] else 0)
+    a, b = result["data"]["measurements"]
+    assert [load["requests"] for load in a["loads"]] == [8, 8]
+    # The chat's template adds to the 4 words, by the same for both.
+    assert a["loads"][0]["prompt_tokens"] == b["loads"][0]["prompt_tokens"] > 8 * 4
+    assert a["loads"][0]["output_tokens"] == 8 * 2
