@@ -49,7 +49,11 @@ def test_a_url_is_asked_for_a_model_with_a_key(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_command_is_a_line_for_the_shell_in_the_directory_of_who_wrote_it() -> None:
     found = one("name=mine,model=small,command=THREADS=2 serve --port {port} --dtypes a=b,c")
-    assert command(found) == ["/bin/sh", "-c", f"cd {shlex.quote(str(Path.cwd()))} && THREADS=2 serve --port 8123 --dtypes a=b,c"]
+    assert command(found) == [
+        "/bin/sh",
+        "-c",
+        f"cd {shlex.quote(str(Path.cwd()))} && THREADS=2 serve --port 8123 --dtypes a=b,c",
+    ]
     assert found.model == "small"
     assert found.peer is not None
     assert found.peer.ready_path == "/v1/models"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,11 @@ def test_cores_are_listed_as_ranges() -> None:
 
 
 def test_nothing_is_compiled_under_a_path_with_a_space(tmp_path: Path) -> None:
-    python = tmp_path / "a place" / "python"
-    python.parent.mkdir()
-    python.symlink_to(sys.executable)
-    launch = vllm_launch(EngineSettings(kind="vllm", python=str(python)), HERE)
-    assert launch.environment["TORCHDYNAMO_DISABLE"] == "1"
-    assert (
-        "TORCHDYNAMO_DISABLE" not in vllm_launch(EngineSettings(kind="vllm", python=sys.executable), HERE).environment
-    )
+    def environment(directory: str) -> Mapping[str, str]:
+        python = tmp_path / directory / "python"
+        python.parent.mkdir()
+        python.symlink_to(sys.executable)
+        return vllm_launch(EngineSettings(kind="vllm", python=str(python)), HERE).environment
+
+    assert environment("a place")["TORCHDYNAMO_DISABLE"] == "1"
+    assert "TORCHDYNAMO_DISABLE" not in environment("place")
