@@ -66,6 +66,8 @@ class _Admin:
         name, engine = self._managed(request)
         try:
             level = (await request.json())["level"] if await request.body() else 1
+            if type(level) is not int:
+                raise TypeError
         except (ValueError, KeyError, TypeError):
             raise InvalidRequest('The body must be empty or JSON such as {"level": 1}.', param="level") from None
         await engine.sleep(level)

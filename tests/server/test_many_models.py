@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 from fakes.random_models import save_random_model
@@ -154,6 +155,11 @@ async def test_an_operator_puts_a_model_to_sleep_and_the_next_request_wakes_it()
 
         expected = await ask(server, "smol")
         loaded = below(server)
+        async with aiohttp.ClientSession() as operator:
+            for body in ({"level": [1]}, {"level": True}, {}, [1]):
+                async with operator.post(f"{admin}/models/smol/sleep", json=body) as answer:
+                    assert answer.status == 400
+                    assert (await answer.json())["error"]["param"] == "level"
         assert await operate("sleep", "smol", "--level", "2") == "smol is sleeping"
         assert "sleeping" in await operate("list")
         assert await states(server) == {"smol": "sleeping"}

@@ -67,7 +67,9 @@ def release_memory() -> None:
     gc.collect()
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    ctypes.CDLL(None).malloc_trim(0)
+    # glibc alone has it; other allocators give memory back by themselves, or not at all.
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def loading_teller(connection: Connection) -> Callable[[int, int], None]:
