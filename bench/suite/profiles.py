@@ -91,7 +91,7 @@ def rented_gpu(subject: Subject) -> list[Step]:
     decode = Step(
         name="decode",
         what="tokens/s of decode steps of an 8B shape, and the share of bandwidth",
-        command=("decode", "--model", f"{OUT}/random-8b"),
+        command=("decode",),
         seconds=RENTED_GPU.seconds["decode"],
     )
     return [*_steps(subject, RENTED_GPU), decode]
