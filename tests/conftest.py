@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pennyweight.server.engines.local.default_model import download_gguf
 from pennyweight.server.engines.local.model_store import resolve
+
+# A run fails for what was changed and not for what was drawn. `--hypothesis-profile explore` draws anew at each run.
+settings.register_profile("repeatable", derandomize=True, print_blob=True)
+settings.register_profile("explore", print_blob=True)
+settings.load_profile("repeatable")
 
 REPORT = pytest.StashKey[list[str]]()
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"

@@ -28,7 +28,7 @@ def make(
     ] = None,
     cv: Annotated[
         float,
-        typer.Option(min=0, help="Of the gaps between arrivals: 1 is Poisson, 0 constant.", rich_help_panel=WORKLOAD),
+        typer.Option(help="Of the gaps between arrivals: 1 is Poisson, 0 constant.", rich_help_panel=WORKLOAD),
     ] = 1.0,
     input_tokens: Annotated[
         str,
@@ -149,6 +149,7 @@ def make(
         pennyweight plan --calibration h100.json --model config.json ...
     """
     from pennyweight.bench.load.lengths import parse_lengths
+    from pennyweight.bench.load.mode import MAX_CV
     from pennyweight.bench.plan.calibration import read_calibration
     from pennyweight.bench.plan.demand import Demand, Shares
     from pennyweight.bench.plan.device import read_devices
@@ -188,6 +189,8 @@ def make(
         if rate is not None:
             workload = workload.at_rate(rate)
     elif rate is not None:
+        if not 0 <= cv <= MAX_CV:
+            raise ConfigError(f"--cv must be from 0 (constant) to {MAX_CV:.0f}; 1 is a Poisson process")
         try:
             inputs, outputs = parse_lengths(input_tokens), parse_lengths(output_tokens)
         except ValueError as error:

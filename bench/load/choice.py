@@ -10,7 +10,7 @@ from pathlib import Path
 from .endpoint import Endpoint
 from .lengths import parse_lengths
 from .load_levels import parse_levels
-from .mode import ArrivalProcess, ClosedLoop, Mode, OpenLoop
+from .mode import MAX_CV, ArrivalProcess, ClosedLoop, Mode, OpenLoop
 from .prompt_file import FileWorkload, read_prompts
 from .replay import TraceWorkload
 from .synthetic import SyntheticWorkload
@@ -88,8 +88,8 @@ class Arrivals:
             if self.burstiness <= 0:
                 raise ValueError("--burstiness must be above 0; 1 is a Poisson process, inf is constant")
             cv = 1 / math.sqrt(self.burstiness)
-        if cv is not None and cv < 0:
-            raise ValueError("--cv must not be negative; 1 is a Poisson process, 0 is constant")
+        if cv is not None and not 0 <= cv <= MAX_CV:
+            raise ValueError(f"--cv must be from 0 (constant) to {MAX_CV:.0f}; 1 is a Poisson process")
         if self.process in (None, "gamma") and cv is not None:
             return ("constant", None) if cv == 0 else ("poisson", None) if cv == 1 else ("gamma", cv)
         if cv is not None:

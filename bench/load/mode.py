@@ -6,8 +6,19 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 ArrivalProcess = Literal["poisson", "gamma", "constant", "trace"]
+
+
+MAX_CV = 100.0  # of more, all but a few intervals of a run are too short to be told from none
+
+
+def gamma_intervals(generator: np.random.Generator, cv: float, count: int) -> NDArray[np.float64]:
+    """So many intervals [count] of mean 1 of a gamma process; ``cv`` (0 to ``MAX_CV``) 1 is Poisson, 0 is constant."""
+    if cv < 1e-6:  # what it would vary by is lost in a sum of intervals, and 1 / cv² may be no number
+        return np.ones(count)
+    return generator.gamma(1 / cv**2, cv**2, count)
 
 
 class OpenLoop(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="mode", tag="open"):
@@ -32,8 +43,10 @@ class OpenLoop(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="mode"
             return [0.0] * count
         if self.arrivals == "constant":
             return [(index + 1) / self.rate for index in range(count)]
-        shape = 1.0 if self.arrivals == "poisson" or self.cv is None else 1 / self.cv**2
-        times = np.cumsum(np.random.default_rng([seed, 0xA221]).gamma(shape, 1 / shape, count))
+        cv = 1.0 if self.arrivals == "poisson" or self.cv is None else self.cv
+        times = np.cumsum(gamma_intervals(np.random.default_rng([seed, 0xA221]), cv, count))
+        if times[-1] == 0:  # few requests of a high cv: all in one burst
+            return [count / self.rate] * count
         return [float(time) for time in times * (count / self.rate / times[-1])]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.bench.load.lengths import Lengths
+from pennyweight.bench.load.mode import gamma_intervals
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,7 @@ def make_workload(
 ) -> Workload:
     """Gamma arrivals (``cv`` 1 is Poisson, 0 is constant) of independent lengths, clipped to ``longest`` tokens in all."""
     generator = np.random.default_rng(seed)
-    if cv == 0:
-        gaps = np.full(requests, 1 / rate)
-    else:
-        shape = 1 / cv**2
-        gaps = generator.gamma(shape, 1 / (rate * shape), requests)
+    gaps = gamma_intervals(generator, cv, requests) / rate
     output_tokens = np.minimum(np.array(outputs.draw(requests, generator), dtype=np.int64), longest - 1)
     input_tokens = np.minimum(np.array(inputs.draw(requests, generator), dtype=np.int64), longest - output_tokens)
     return Workload(np.cumsum(gaps) - gaps[0], input_tokens, output_tokens, np.zeros(requests, dtype=np.int64))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from pennyweight.bench.load.choice import Arrivals
 from pennyweight.bench.load.load_levels import parse_levels
-from pennyweight.bench.load.mode import ClosedLoop, Mode, OpenLoop
+from pennyweight.bench.load.mode import MAX_CV, ClosedLoop, Mode, OpenLoop
 
 
 def intervals(mode: OpenLoop, count: int = 20_000, seed: int = 0) -> np.ndarray:
@@ -26,6 +27,14 @@ def test_the_last_request_is_due_when_the_rate_says(mode: OpenLoop) -> None:
 def test_intervals_vary_as_their_process_says(mode: OpenLoop, cv: float) -> None:
     found = intervals(mode)
     assert found.std() / found.mean() == pytest.approx(cv, rel=0.04)
+
+
+@pytest.mark.parametrize("cv", [1e-165, 1e-7, MAX_CV])
+@pytest.mark.parametrize("count", [1, 100])
+def test_any_cv_gives_times_up_to_what_the_rate_says(cv: float, count: int) -> None:
+    times = OpenLoop(5.0, "gamma", cv).times(count, 0)
+    assert times[-1] == pytest.approx(count / 5)
+    assert all(0 <= time <= times[-1] for time in times)
 
 
 def test_a_poisson_process_has_exponential_intervals() -> None:
@@ -96,7 +105,9 @@ def test_options_mean_these_loads(asked: Arrivals, trace_rate: float | None, exp
         (Arrivals(rate=["1"], process="weekly"), "not weekly"),
         (Arrivals(rate=["1"], cv=2.0, burstiness=1.0), "one of --burstiness and --cv"),
         (Arrivals(rate=["1"], burstiness=0.0), "above 0"),
-        (Arrivals(rate=["1"], cv=-1.0), "not be negative"),
+        (Arrivals(rate=["1"], cv=-1.0), "from 0"),
+        (Arrivals(rate=["1"], cv=math.inf), "from 0"),
+        (Arrivals(rate=["1"], burstiness=1e-9), "from 0"),
         (Arrivals(concurrency=["1.5"]), "whole numbers"),
         (Arrivals(sweep="all"), "--sweep is rate or concurrency"),
         (Arrivals(sweep="rate", rate=["1"]), "--sweep is rate or concurrency"),
