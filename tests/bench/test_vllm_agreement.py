@@ -21,7 +21,7 @@ from pennyweight.bench.load.mode import OpenLoop
 from pennyweight.bench.machine import busy_cores
 from pennyweight.bench.peers.process import running
 
-VLLM_PYTHON = Path(os.environ.get("VLLM_PYTHON", "unset"))
+VLLM_PYTHON = Path(os.environ.get("VLLM_PYTHON", "unset")).absolute()
 ROUNDS = 3
 REQUESTS = 60
 RATE = 2.0
