@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from .config import HttpSettings, LimitSettings
+from .connection import BODY_IS_WHOLE
 from .errors import BodyTooLarge, Overloaded, RequestTimeout, ShuttingDown, UnsupportedMediaType
 from .request_headers import header_of
 
@@ -20,13 +19,20 @@ _CHARSETS = frozenset({"utf-8", "utf8"})
 
 
 class Ticket:
-    """A request's place in the queue, given up when an engine starts on it or when it ends."""
+    """A request's place in the queue, given up when an engine starts on it or when its block ends."""
 
     __slots__ = ("_admission", "is_waiting")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.is_waiting = True
+
+    def __enter__(self) -> Ticket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.started()
+        self._admission.left()
 
     def started(self) -> None:
         """The engine has begun: the request no longer waits. May be called more than once."""
@@ -49,26 +55,24 @@ class Admission:
         self.under_way = 0
         self.is_draining = False
 
-    @contextmanager
-    def admit(self) -> Iterator[Ticket]:
-        """Hold a place for one request. Raises Overloaded or ShuttingDown."""
+    def admit(self) -> Ticket:
+        """A place for one request, as a block that holds it. Raises Overloaded or ShuttingDown."""
         if self.is_draining:
             raise ShuttingDown("The server is shutting down.", retry_after=RETRY_SECONDS)
         if self.waiting >= self._max_waiting:
             raise Overloaded(
                 f"{self.waiting} requests are waiting, which is the limit. Try again later.", retry_after=RETRY_SECONDS
             )
-        ticket = Ticket(self)
         self.waiting += 1
         self.under_way += 1
         self._empty.clear()
-        try:
-            yield ticket
-        finally:
-            ticket.started()
-            self.under_way -= 1
-            if not self.under_way:
-                self._empty.set()
+        return Ticket(self)
+
+    def left(self) -> None:
+        """A request's block has ended."""
+        self.under_way -= 1
+        if not self.under_way:
+            self._empty.set()
 
     def drain(self) -> None:
         """Take no more requests."""
@@ -89,20 +93,27 @@ async def read_body(scope: Scope, receive: Receive, http: HttpSettings, limits: 
     declared = header_of(scope, b"content-length", "0")
     if not declared.isdecimal() or int(declared) > limits.max_body_bytes:
         raise _too_large(limits)
-    body = bytearray()
+    is_whole = scope.get("extensions", {}).get(BODY_IS_WHOLE)
+    if is_whole is not None and is_whole():
+        return await _receive_body(receive, limits)
     try:
         async with asyncio.timeout(http.body_timeout):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                body += message.get("body", b"")
-                if len(body) > limits.max_body_bytes:
-                    raise _too_large(limits)
-                if not message.get("more_body", False):
-                    return bytes(body)
+            return await _receive_body(receive, limits)
     except TimeoutError:
         raise RequestTimeout(f"The request's body did not come within {http.body_timeout:g} seconds.") from None
+
+
+async def _receive_body(receive: Receive, limits: LimitSettings) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limits.max_body_bytes:
+            raise _too_large(limits)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 def _too_large(limits: LimitSettings) -> BodyTooLarge:

@@ -29,6 +29,8 @@ from .corked_transport import CorkedTransport
 # The extension of a request's scope that is a function: what it is given is called once, when the client has gone. That saves
 # who works on the request a second task that waits for ``http.disconnect``.
 ON_DISCONNECT = "pennyweight.on_disconnect"
+# Another one that tells whether the whole body is here, so that reading it never waits.
+BODY_IS_WHOLE = "pennyweight.body_is_whole"
 
 
 class _HeaderTooLarge(Exception):
@@ -50,6 +52,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._http = http
         self._refused = False
+        self._message_ended = False
         self._running: RequestResponseCycle | None = None
         self._on_disconnect: Callable[[], None] | None = None
         self._header_timer: asyncio.TimerHandle | None = None
@@ -81,10 +84,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._is_idle() and self._header_timer is None:
-            self._start_header_timer()
+        was_idle = self._is_idle() and self._header_timer is None
+        self._message_ended = False
         self._overhead += len(data)
         super().data_received(data)
+        # Afterwards, for nearly every header comes whole, and its timer would be stopped at once.
+        if was_idle and self._is_idle() and not (self._message_ended or self._refused):
+            self._start_header_timer()
         if self._overhead > self._http.max_header_bytes:
             self._refuse_header()
 
@@ -117,7 +123,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._overhead = 0
         super().on_message_complete()
-        if self._is_idle() and self._header_timer is not None:
+        self._message_ended = True
+        if self._is_idle():
             # The rest of a body that was answered before it had come: the connection is idle from here on.
             self._stop_header_timer()
             self._keep_alive()
@@ -146,7 +153,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         self._on_disconnect = None
-        extensions: dict[str, Any] = {ON_DISCONNECT: self._call_on_disconnect}
+        extensions: dict[str, Any] = {
+            ON_DISCONNECT: self._call_on_disconnect,
+            BODY_IS_WHOLE: lambda: not cycle.more_body,
+        }
         cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -116,4 +116,4 @@ async def _answer_router(error: HTTPException, scope: Scope, send: Send) -> None
         ours = NotFound(f"Invalid URL ({method} {path}).")
     record_of(scope).error_code = ours.code
     answer = error_answer(ours)
-    await send_answer(replace(answer, headers=answer.headers + headers), send)
+    await send_answer(msgspec.structs.replace(answer, headers=answer.headers + headers), send)

@@ -6,7 +6,8 @@ import asyncio
 import functools
 import itertools
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+
+import msgspec
 
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.errors import InvalidRequest
@@ -33,7 +34,7 @@ def _deltas(count: int) -> tuple[Delta, ...]:
     """An answer's deltas, made once: what making them costs is an engine's own."""
     words = itertools.islice(itertools.cycle(WORDS), count)
     *more, last = (Delta(index=0, text=word, token_ids=(position,)) for position, word in enumerate(words))
-    return *more, replace(last, finish_reason=FinishReason.LENGTH)
+    return *more, msgspec.structs.replace(last, finish_reason=FinishReason.LENGTH)
 
 
 class NullEngine:

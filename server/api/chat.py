@@ -51,10 +51,10 @@ async def _collect(engine: Engine, request: Request, observer: Observer, shape: 
     async with aclosing(observed(engine, request, observer)) as events:
         async for event in events:
             match event:
-                case Started():
-                    collector = ChatCollector(shape, event)
                 case Delta() if collector:
                     collector.add(event)
+                case Started():
+                    collector = ChatCollector(shape, event)
                 case Finished() if collector:
                     return collector.body(event.usage)
     raise EngineFailed("The engine's answer ended before it was whole.")

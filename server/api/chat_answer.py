@@ -18,8 +18,7 @@ from .usage import usage_object
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatShape:
+class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer needs to know of its request. ``created`` is in Unix seconds.
 
     ``may_call`` tells whether there may be tool calls; ``new_parser`` makes the parser that finds them in one choice's

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+
+import msgspec
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.engines.base import UPSTREAM_CALLS
@@ -19,8 +20,7 @@ from .tools.constraint import named_constraint, required_constraint
 from .tools.formats import named_parser, needs_special_tokens, required_parser, tool_parser
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolUse:
+class ToolUse(msgspec.Struct, frozen=True, kw_only=True):
     """``new_parser`` makes the parser of one choice; None where no tool may be called or the engine reads the calls."""
 
     tools: tuple[Tool, ...] = ()
@@ -33,6 +33,9 @@ class ToolUse:
     def may_call(self) -> bool:
         """Whether the answer may have calls in it."""
         return bool(self.tools) and self.choice.mode != "none"
+
+
+NO_TOOLS = ToolUse()
 
 
 class FirstCallOnly:
@@ -64,6 +67,8 @@ def tool_use(
     Where that is UPSTREAM_CALLS, everything is the engine's to tell its upstream, and nothing is constrained or parsed
     here. Raises InvalidRequest with the path of what is wrong.
     """
+    if not wire and choice in (None, "none", "auto") and tool_format != UPSTREAM_CALLS:
+        return NO_TOOLS
     tools = to_tools(wire or (), limits)
     names = tuple(tool.name for tool in tools)
     if isinstance(choice, NamedToolChoice):
@@ -88,7 +93,7 @@ def tool_use(
         new_required = partial(required_parser, tool_format, names)
         return ToolUse(tools=tools, choice=made, constraint=constraint, new_parser=new_required)
     if choice == "none" or not tools:
-        return ToolUse()
+        return NO_TOOLS
 
     def new_parser() -> ToolParser:
         parser = tool_parser(tool_format, names)

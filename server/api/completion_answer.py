@@ -20,8 +20,7 @@ from .usage import total, usage_object
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionShape:
+class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer needs to know of its request. ``created`` is in Unix seconds; ``n`` choices for each prompt."""
 
     id: str

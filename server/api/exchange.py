@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import msgspec
@@ -82,8 +81,7 @@ class NoObserver:
     def abandoned(self, request: Request | EmbedRequest) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
@@ -95,8 +93,8 @@ class Call:
     arrival: float
     settings: Settings
     engines: Mapping[str, Engine]
-    observer: Observer = field(default_factory=NoObserver)
-    leases: AsyncExitStack = field(default_factory=AsyncExitStack)
+    observer: Observer = msgspec.field(default_factory=NoObserver)
+    leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
     async def engine(self, model: str) -> Engine:
         """The engine of that name, its model loaded until the end of the call.
@@ -109,8 +107,7 @@ class Call:
         return engine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer."""
 
     body: bytes
@@ -118,8 +115,7 @@ class Answer:
     headers: Headers = JSON
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamAnswer:
+class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events with status 200, to be closed (``aclose``) by whoever stops reading it early.
 
     ``chunks`` tells of an error by an event of its own and then ends; only what is a bug in the server is raised after it.

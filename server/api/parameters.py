@@ -119,7 +119,7 @@ def _unread(raw: Any, read: Any, path: str) -> Iterator[tuple[str, Any]]:
         for name, value in raw.items():
             if name not in fields:
                 yield f"{path}.{name}" if path else name, value
-            elif isinstance(value, dict | list):
+            elif isinstance(value, (dict, list)):
                 yield from _unread(value, getattr(read, name), f"{path}.{name}" if path else name)
     elif isinstance(read, list) and read and not isinstance(read[0], (str, int, float)):
         for index, (value, item) in enumerate(zip(raw, read, strict=True)):

@@ -9,8 +9,10 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from pennyweight.server.errors import ConfigError, InvalidRequest, ModelError, ModelNotFound
 from pennyweight.server.types import Adapter, Embeddings, EmbedRequest, Event, Prompt, Request
@@ -101,7 +103,7 @@ class AdapterEngine:
             adapter = await asyncio.to_thread(self._directory.describe, self._name)
         except ModelError as error:
             raise InvalidRequest(f"The adapter {self._name} can't be used: {error}.", param="model") from error
-        async with aclosing(self._engine.generate(replace(request, adapter=adapter))) as events:
+        async with aclosing(self._engine.generate(msgspec.structs.replace(request, adapter=adapter))) as events:
             async for event in events:
                 yield event
 

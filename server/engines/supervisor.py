@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import queue
 import signal
 import socket
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +29,12 @@ class Watch:
     stall_seconds: float = 30.0
 
 
-class _Child:
-    """One run of the process, with a thread that reads its frames and one that writes to it."""
+class _Child(asyncio.Protocol):
+    """One run of the process, and the event loop's end of its socket.
+
+    Frames are read and written by the loop itself: a thread beside it would have to wake it for each, and take turns with it at
+    running Python.
+    """
 
     def __init__(
         self,
@@ -53,68 +55,63 @@ class _Child:
                 process_group=0,
             )
         self._socket = ours
-        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
         self.started = self.last_frame = time.monotonic()
         self.is_ready = False
-        self._threads = [
-            threading.Thread(target=self._read, args=(on_frame, on_end), name="engine-reader", daemon=True),
-            threading.Thread(target=self._write, name="engine-writer", daemon=True),
-        ]
 
-    def start(self) -> None:
-        """Begin to read and write; not before the owner knows the child, for its first frame may come at once."""
-        for thread in self._threads:
-            thread.start()
+    async def connect(self) -> None:
+        """Begin to read; not before the owner knows the child, for its first frame may come at once."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.connect_accepted_socket(lambda: self, self._socket)
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received
+        received += data
+        start = 0
+        while len(received) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(received, start)
+            begin, end = start + _LENGTH.size, start + _LENGTH.size + length
+            if len(received) < end:
+                break
+            self.last_frame = time.monotonic()
+            self._on_frame(bytes(memoryview(received)[begin:end]))
+            start = end
+        del received[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_end()
 
     def send(self, frame: bytes) -> None:
-        self._outgoing.put(frame)
+        """What the process does not read at once is kept here."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def close(self) -> str:
-        """Wait for the end of the process (which must be dying) and of the threads; returns how it ended."""
-        self._outgoing.put(None)
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        code = self.process.wait()
-        for thread in self._threads:
-            thread.join()
-        self._socket.close()
+    async def close(self) -> str:
+        """Wait for the end of the process, which must be dying; returns how it ended."""
+        if self._transport is None:
+            self._socket.close()
+        else:
+            self._transport.abort()
+        code = await asyncio.to_thread(self.process.wait)
         return f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-    def _read(self, on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        try:
-            with self._socket.makefile("rb", buffering=1 << 20) as stream:
-                while len(header := stream.read(_LENGTH.size)) == _LENGTH.size:
-                    (length,) = _LENGTH.unpack(header)
-                    body = stream.read(length)
-                    if len(body) < length:
-                        break
-                    self.last_frame = time.monotonic()
-                    on_frame(body)
-        except OSError:
-            pass  # a reset is an end like any other
-        finally:
-            on_end()
-
-    def _write(self) -> None:
-        with contextlib.suppress(OSError):
-            while (frame := self._outgoing.get()) is not None:
-                self._socket.sendall(frame)
 
 
 class Supervisor:
     """Runs ``command`` as long as it is wanted. Frames are a 4-byte little-endian length and a body.
 
     The command is run with the number of its socket put before its last argument, and with ``environment`` added to this
-    process's own. ``on_frame`` is called for each
-    frame in a thread of the child's; it calls ``mark_ready`` or ``mark_failed`` when the child says so. ``on_down`` is called
-    on the event loop each time a child has ended, with the reason in words; ``is_busy`` tells whether work is under way.
+    process's own. ``on_frame`` is called for each frame; it calls ``mark_ready`` or ``mark_failed`` when the child says so.
+    ``on_down`` is called each time a child has ended, with the reason in words; ``is_busy`` tells whether work is under way.
 
     A child that ends after it was ready is started again after FIRST_BACKOFF_SECONDS; one that ends before, after twice as
-    long each time, up to LAST_BACKOFF_SECONDS. All methods but the two marks belong to the event loop's thread.
+    long each time, up to LAST_BACKOFF_SECONDS. Everything is called on the event loop, and belongs there.
     """
 
     def __init__(
@@ -206,17 +203,11 @@ class Supervisor:
             self.restarts += 1
 
     async def _run_child(self) -> tuple[str, bool]:
-        loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-
-        def on_end() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop may have been closed
-                loop.call_soon_threadsafe(ended.set)
-
-        child = self._child = _Child(self._command, self._environment, self._on_frame, on_end)
-        child.start()
+        child = self._child = _Child(self._command, self._environment, self._on_frame, ended.set)
         hung = ""
         try:
+            await child.connect()
             while not ended.is_set() and not hung:
                 # Not wait_for, which in Python 3.11 forgets that it was cancelled when the event comes at the same time.
                 with contextlib.suppress(TimeoutError):
@@ -227,7 +218,7 @@ class Supervisor:
         finally:
             self._child = None
             child.kill()
-            how = await asyncio.shield(asyncio.to_thread(child.close))
+            how = await asyncio.shield(child.close())
         return hung or how, child.is_ready
 
     def _silence(self, child: _Child) -> float:
@@ -243,7 +234,4 @@ class Supervisor:
 
     def _set(self, state: HealthState, detail: str = "") -> None:
         self._health = Health(state=state, detail=detail)
-        task = self._task
-        if task is not None:
-            with contextlib.suppress(RuntimeError):
-                task.get_loop().call_soon_threadsafe(self._changed.set)
+        self._changed.set()

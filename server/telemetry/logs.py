@@ -60,11 +60,16 @@ class RequestRecord:
     def fields(self) -> dict[str, object]:
         """What the log line says: all that is known."""
         found: dict[str, object] = {}
-        for name in self.__slots__:
+        for name in _LOGGED:
             value = getattr(self, name)
-            if name != "arrival" and value is not None and value is not False and value != []:
-                found[name] = round(value, _SECONDS_DIGITS) if isinstance(value, float) else value
+            if type(value) is float:
+                found[name] = round(value, _SECONDS_DIGITS)
+            elif value or type(value) is int:
+                found[name] = value
         return found
+
+
+_LOGGED = tuple(name for name in RequestRecord.__slots__ if name != "arrival")
 
 
 def make_logger(settings: LogSettings, stream: TextIO | None = None) -> FilteringBoundLogger:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from pennyweight.server.api.exchange import Observer
@@ -22,7 +21,7 @@ class PromptLog:
         self._observer.submitted(request)
         prompts = request.inputs if isinstance(request, EmbedRequest) else (request.prompt,)
         for prompt in prompts:
-            self._logger.info("prompt", model=request.model, prompt=asdict(prompt))
+            self._logger.info("prompt", model=request.model, prompt=msgspec.to_builtins(prompt))
 
     def started(self, request: Request, started: Started) -> None:
         self._observer.started(request, started)

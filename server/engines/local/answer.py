@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 
 from pennyweight.server.errors import EngineFailed, InvalidRequest, PennyweightError
@@ -31,11 +30,7 @@ class _Choice:
 
 
 class Answer:
-    """Detokenises one request's choices and hands the events to the one who waits for them.
-
-    ``advance`` runs in the thread that reads from the engine's process, so that detokenising does not hold up the event
-    loop; ``deliver``, ``fail`` and ``next_events`` belong to the event loop. Each event is made once, by one thread.
-    """
+    """Detokenises one request's choices and hands the events to the one who waits for them; all on the event loop."""
 
     def __init__(
         self, request: Request, token_ids: list[int], tokenizer: Tokenizer, *, fingerprint: str, prompt_text: str
@@ -60,24 +55,25 @@ class Answer:
             )
             for _ in range(sampling.n)
         ]
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._error: PennyweightError | None = None
-        self._changed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
 
     @property
     def is_finished(self) -> bool:
         """Whether every choice has ended."""
         return all(choice.is_done for choice in self._choices)
 
-    def advance(self, progress: Progress) -> tuple[list[Event | PennyweightError], bool]:
-        """The events of what a step added, and whether the engine must be told to drop the choice (a stop string)."""
-        events: list[Event | PennyweightError] = []
+    def advance(self, progress: Progress) -> bool:
+        """Take in what a step added; returns whether the engine must be told to drop the choice (a stop string)."""
+        events = self._events
         choice = self._choices[progress.index]
         if choice.is_done:
-            return events, False  # the engine was a step ahead of a stop string
+            return False  # the engine was a step ahead of a stop string
         if progress.error is not None:
             choice.is_done = True
-            return [self._error_of(progress)], False
+            self.fail(self._error_of(progress))
+            return False
         if self._num_cached is None:
             self._num_cached = progress.cached_tokens
             events.append(self._started(progress))
@@ -91,31 +87,30 @@ class Answer:
                 cached_tokens=self._num_cached,
             )
             events.append(Finished(usage=usage))
-        return events, choice.is_done and progress.finish_reason is None
-
-    def deliver(self, events: list[Event | PennyweightError]) -> None:
-        """Hand events to the waiting side; an error is raised there after what came before it."""
-        for event in events:
-            if isinstance(event, PennyweightError):
-                self._error = event
-            else:
-                self._events.append(event)
-        self._changed.set()
+        self._wake()
+        return choice.is_done and progress.finish_reason is None
 
     def fail(self, error: PennyweightError) -> None:
-        """End the answer with an error."""
-        self.deliver([error])
+        """End the answer with an error, which is raised after what came before it."""
+        self._error = error
+        self._wake()
 
     async def next_events(self) -> list[Event]:
-        """Everything that has come since the last call, at least one event. Raises what the answer failed with."""
+        """Everything that has come since the last call, at least one event; for one that waits at a time.
+
+        Raises what the answer failed with.
+        """
         while not self._events:
             if self._error is not None:
                 raise self._error
-            self._changed.clear()
-            await self._changed.wait()
-        events = list(self._events)
-        self._events.clear()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        events, self._events = self._events, []
         return events
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _started(self, progress: Progress) -> Started:
         prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import secrets
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 import jinja2
 import jinja2.ext
 import jinja2.meta
+import msgspec
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pennyweight.server.errors import InvalidRequest, ModelError
@@ -69,7 +69,7 @@ class ChatTemplate:
             # The template writes something after the last message: what it is shows by a mark that nobody can foresee.
             cut = secrets.token_hex(16)
             last = messages[-1]
-            messages[-1] = dataclasses.replace(last, content=(last.content or "") + cut)
+            messages[-1] = msgspec.structs.replace(last, content=(last.content or "") + cut)
         tools = prompt.tools
         if not self._knows_tools:
             messages, tools = tell_of_tools(messages, tools), ()

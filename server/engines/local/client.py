@@ -89,8 +89,8 @@ class Launch:
 class LocalEngine:
     """Implements Engine for everything that speaks ``messages``: our own engine, and libraries behind a worker of ours.
 
-    ``start`` first; the weights are loaded by the child while the tokenizer is loaded here. ``on_loading`` is called in a
-    thread with the bytes loaded and in all.
+    ``start`` first; the weights are loaded by the child while the tokenizer is loaded here. ``on_loading`` is called with the
+    bytes loaded and in all.
     """
 
     def __init__(
@@ -122,7 +122,6 @@ class LocalEngine:
         # Done when the child has fallen asleep or woken, as it was told to.
         self._turned: asyncio.Future[None] | None = None
         self._threads = TextThreads()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._supervisor = Supervisor(
             [launch.python, "-m", launch.module, json.dumps(launch.arguments)],
@@ -143,7 +142,6 @@ class LocalEngine:
 
     async def load(self) -> None:
         """The same for an engine that may be loaded again, or sleeps: after an error it can be tried once more."""
-        self._loop = asyncio.get_running_loop()
         if self._is_asleep:
             await self._turn(Wake())
             return
@@ -337,37 +335,28 @@ class LocalEngine:
         return list(prompt.token_ids)
 
     def _on_frame(self, body: bytes) -> None:
-        """Runs in the thread that reads from the engine's process."""
-        loop = self._loop
-        assert loop is not None, "frames come after the start"
         match decode_from_engine(body):
             case Outputs(items=items, stats=stats):
                 self._stats = stats
-                ready: list[tuple[Answer, list[Event | PennyweightError]]] = []
                 for progress in items:
                     answer = self._answers.get(progress.request_id)
-                    if answer is None:
-                        continue  # cancelled a moment ago
-                    events, drop = answer.advance(progress)
-                    ready.append((answer, events))
-                    if drop:
+                    # None: cancelled a moment ago.
+                    if answer is not None and answer.advance(progress):
                         self._supervisor.send(frame(Abort(progress.request_id, progress.index)))
-                if ready:
-                    loop.call_soon_threadsafe(_deliver, ready)
             case Embedded() as message:
-                loop.call_soon_threadsafe(self._on_embedded, message)
+                self._on_embedded(message)
             case Loading(done=done, total=total):
                 self._on_loading(done, total)
             case Failed(message=message, is_permanent=is_permanent):
                 # What the first start fails with is told to the one who waits for it; later the supervisor tries on.
                 if self._turned is not None:
-                    loop.call_soon_threadsafe(lambda: self._has_turned(ModelError(message), is_asleep=False))
+                    self._has_turned(ModelError(message), is_asleep=False)
                 elif is_permanent or not self._supervisor.was_ready:
                     self._supervisor.mark_failed(message)
             case Asleep():
-                loop.call_soon_threadsafe(lambda: self._has_turned(is_asleep=True))
+                self._has_turned(is_asleep=True)
             case Ready() as message:
-                loop.call_soon_threadsafe(self._on_ready, message)
+                self._on_ready(message)
 
     def _on_embedded(self, message: Embedded) -> None:
         vectors = self._vectors.get(message.request_id)
@@ -427,8 +416,3 @@ def _fingerprint(capabilities: Capabilities, adapter: Adapter | None) -> str:
     if adapter is None:
         return capabilities.fingerprint
     return f"fp_{hashlib.sha256(f'{capabilities.fingerprint} {adapter.digest}'.encode()).hexdigest()[:16]}"
-
-
-def _deliver(ready: list[tuple[Answer, list[Event | PennyweightError]]]) -> None:
-    for answer, events in ready:
-        answer.deliver(events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TypeVar
 
 import numpy as np
@@ -49,9 +49,11 @@ def make_submission(
     )
 
 
-def check_vocabulary(token_ids: Iterable[int], vocab_size: int, param: str) -> None:
+def check_vocabulary(token_ids: Collection[int], vocab_size: int, param: str) -> None:
     """Raise InvalidRequest unless every id is in [0, vocab_size)."""
-    ids = np.fromiter(token_ids, dtype=np.int64)
+    if not token_ids:
+        return
+    ids = np.fromiter(token_ids, dtype=np.int64, count=len(token_ids))
     outside = ids[(ids < 0) | (ids >= vocab_size)]
     if outside.size:
         raise InvalidRequest(

@@ -21,6 +21,10 @@ _T = TypeVar("_T")
 
 # Tokenising 100,000 characters takes tens of milliseconds: more threads than this only take turns with the engine's.
 THREADS = 2
+# A conversation of so many characters (and a few messages) is written and tokenised by who asks, in less time than the way to a
+# thread and back would take it.
+TINY_CHARACTERS = 1_024
+TINY_MESSAGES = 8
 # A text of more characters is tokenised in the time that nothing else on the machine wants. Where the engine computes on the
 # same cores that is some hundredths, and what comes after it still takes the engine far longer, if it isn't too long at all.
 SHORT_CHARACTERS = 16_384
@@ -52,6 +56,8 @@ class TextThreads:
         """The prompt's token ids; None when they are certainly above ``at_most``. Raises InvalidRequest."""
         write, special = text.writer(prompt)
         tokenizer = text.tokenizer
+        if _is_tiny(prompt):
+            return tokenizer.encode(write(), add_special_tokens=special)
 
         def write_and_encode_what_is_short() -> tuple[str, list[int] | None]:
             written = write()
@@ -84,6 +90,17 @@ class TextThreads:
         """Take no more work, and don't wait for what is under way."""
         for threads in (self._threads, self._long, self._unlimited):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_tiny(prompt: ChatPrompt | TextPrompt) -> bool:
+    if isinstance(prompt, TextPrompt):
+        return len(prompt.text) <= TINY_CHARACTERS
+    return (
+        len(prompt.messages) <= TINY_MESSAGES
+        and not prompt.tools
+        and not any(message.tool_calls for message in prompt.messages)
+        and sum(len(message.content or "") for message in prompt.messages) <= TINY_CHARACTERS
+    )
 
 
 def _groups(prompts: Sequence[TextPrompt]) -> Iterator[list[TextPrompt]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenChoice:
+class TokenChoice(msgspec.Struct, frozen=True, kw_only=True):
     """How the sampler chooses this sequence's tokens; every default has been filled in.
 
     ``seed`` is the sequence's own 64-bit seed; the generator's counter is the position of the token to be chosen, so a
@@ -21,7 +20,7 @@ class TokenChoice:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
-    logit_bias: dict[int, float] = field(default_factory=dict)
+    logit_bias: dict[int, float] = msgspec.field(default_factory=dict)
     seed: int = 0
     min_tokens: int = 0
     suppress: tuple[int, ...] = ()

@@ -6,11 +6,12 @@ trained on; the parser for it is the one that such a model gets (server/api/tool
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from pennyweight.server.types import Message, Tool
 
@@ -30,7 +31,7 @@ def tell_of_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Me
     text = _INTRODUCTION.format(tools="\n".join(map(_signature, tools)))
     if told and told[0].role in ("system", "developer"):
         first = told[0]
-        return [dataclasses.replace(first, content=f"{first.content or ''}\n\n{text}".lstrip()), *told[1:]]
+        return [msgspec.structs.replace(first, content=f"{first.content or ''}\n\n{text}".lstrip()), *told[1:]]
     return [Message(role="system", content=text), *told]
 
 
@@ -66,4 +67,4 @@ def _as_text(message: Message) -> Message:
         f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}\n</tool_call>'
         for call in message.tool_calls
     ]
-    return dataclasses.replace(message, content="\n".join([message.content or "", *calls]).lstrip(), tool_calls=())
+    return msgspec.structs.replace(message, content="\n".join([message.content or "", *calls]).lstrip(), tool_calls=())

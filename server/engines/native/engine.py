@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from pennyweight.server.config import EngineSettings
@@ -177,7 +177,7 @@ class NativeEngineCore:
                     tokens=tokens,
                     num_prompt=len(prompt),
                     max_tokens=message.max_tokens,
-                    choice=dataclasses.replace(message.choice, seed=seed),
+                    choice=msgspec.structs.replace(message.choice, seed=seed),
                     priority=message.priority,
                     arrival=message.arrival,
                     matcher=matcher,

@@ -46,5 +46,7 @@ def read_book(file: Path | None = None) -> Mapping[str, DeviceEntry]:
     for name, entry in entries.items():
         figures = (entry.memory_mib, entry.bandwidth, *entry.flops.values(), entry.link or 1.0)
         if min(figures) <= 0 or not {"bfloat16", "float32"} & entry.flops.keys():
-            raise ConfigError(f"the device book's {name} needs figures above 0, and flops for bfloat16 or float32 at least")
+            raise ConfigError(
+                f"the device book's {name} needs figures above 0, and flops for bfloat16 or float32 at least"
+            )
     return entries

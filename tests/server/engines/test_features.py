@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.engines.features import ALL_FEATURES, Feature, refuse_unsupported, used_features
@@ -22,7 +23,7 @@ from pennyweight.server.types import (
 )
 
 CHAT = ChatPrompt(messages=(Message(role="user", content="Hi"),))
-WITH_TOOL = replace(CHAT, tools=(Tool(name="f"),))
+WITH_TOOL = structs.replace(CHAT, tools=(Tool(name="f"),))
 CAPABILITIES = Capabilities(
     model="m", engine="e", fingerprint="fp", max_model_len=None, vocab_size=None, tool_format="hermes"
 )
@@ -33,10 +34,10 @@ CAPABILITIES = Capabilities(
     [
         (CHAT, set()),
         (WITH_TOOL, {Feature.TOOLS}),
-        (replace(WITH_TOOL, tool_choice=ToolChoice(mode="required")), {Feature.TOOLS, Feature.FORCED_TOOLS}),
-        (replace(CHAT, add_generation_prompt=False), {Feature.NO_GENERATION_PROMPT}),
+        (structs.replace(WITH_TOOL, tool_choice=ToolChoice(mode="required")), {Feature.TOOLS, Feature.FORCED_TOOLS}),
+        (structs.replace(CHAT, add_generation_prompt=False), {Feature.NO_GENERATION_PROMPT}),
         (
-            replace(CHAT, continue_final_message=True, add_generation_prompt=False),
+            structs.replace(CHAT, continue_final_message=True, add_generation_prompt=False),
             {Feature.CONTINUE_FINAL_MESSAGE},
         ),
         (TextPrompt(text="a"), {Feature.TEXT_PROMPTS}),
