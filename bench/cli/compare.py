@@ -171,7 +171,7 @@ def compare(
     interrupted: tuple[str, ...] = ()
     try:
         asyncio.run(until_terminated(run_rounds(targets, plan, rounds, keep)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         if not measurements:
             typer.echo("pennyweight bench compare: interrupted before anything was measured", err=True)
             raise typer.Exit(1) from None

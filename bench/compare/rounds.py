@@ -35,4 +35,10 @@ async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
     """Do the work; a SIGTERM cancels it as Ctrl-C does, so that no server is left running."""
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    try:
+        return await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise  # Ctrl-C: asyncio.run makes of it what it is
+        raise KeyboardInterrupt from None
