@@ -5,65 +5,49 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .load_options import (
+    Api,
+    ApiKeyEnv,
+    Concurrency,
+    Duration,
+    InputTokens,
+    Model,
+    Out,
+    OutputTokens,
+    Processes,
+    Prompts,
+    Rate,
+    Requests,
+    Seed,
+    Sweep,
+    TokenizerPath,
+    Url,
+    WarmupRequests,
+)
 
 DEVICE = "Device"
 
 
 def gpu(
-    url: Annotated[str, typer.Option("--url", "--base-url", help="The server's.")] = "http://127.0.0.1:8000",
-    model: Annotated[
-        str | None, typer.Option(help="By default the first that the server lists.", show_default=False)
-    ] = None,
-    endpoint: Annotated[str, typer.Option(help="completions or chat.")] = "completions",
-    api_key_env: Annotated[
-        str, typer.Option(help="The environment variable with the API key, if it is set.")
-    ] = "OPENAI_API_KEY",
-    rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rate", "--request-rate", help="Open loops: requests/s, as bench serve has it.", show_default=False
-        ),
-    ] = None,
-    concurrency: Annotated[
-        list[str] | None, typer.Option(help="Closed loops: requests at a time, such as 1,8,32.", show_default=False)
-    ] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            help="rate or concurrency: find the saturation without being told loads. By default concurrency.",
-            show_default=False,
-        ),
-    ] = None,
-    requests: Annotated[
-        int | None, typer.Option("--requests", "--num-prompts", min=1, help="Of each load.", show_default=False)
-    ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1, help="Seconds that requests are sent in each load, in place of --requests.", show_default=False
-        ),
-    ] = None,
-    prompts: Annotated[Path | None, typer.Option(help="A file, as bench serve reads it.", show_default=False)] = None,
-    input_tokens: Annotated[
-        str | None,
-        typer.Option("--input-tokens", "--input-len", help="Of synthetic prompts. By default 512.", show_default=False),
-    ] = None,
-    output_tokens: Annotated[
-        str | None,
-        typer.Option("--output-tokens", "--output-len", help="Of answers. By default 128.", show_default=False),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(help="tokenizer.json; by default the server's /tokenize is asked.", show_default=False),
-    ] = None,
-    warmup_requests: Annotated[
-        int, typer.Option("--warmup-requests", "--num-warmups", min=0, help="Sent before all.")
-    ] = 4,
-    processes: Annotated[int | None, typer.Option(min=1, help="Of the client.", show_default=False)] = None,
+    url: Url = "http://127.0.0.1:8000",
+    model: Model = None,
+    endpoint: Api = "completions",
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
+    rate: Rate = None,
+    concurrency: Concurrency = None,
+    sweep: Sweep = None,
+    requests: Requests = None,
+    duration: Duration = None,
+    prompts: Prompts = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
+    tokenizer: TokenizerPath = None,
+    warmup_requests: WarmupRequests = 4,
+    processes: Processes = None,
     pid: Annotated[
         int | None,
         typer.Option(
@@ -100,10 +84,8 @@ def gpu(
         float | None,
         typer.Option(min=0, help="What the machine costs, for $/M tokens.", rich_help_panel=DEVICE, show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same one sends the same requests at the same times.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="A directory for the result and the samples.", show_default=False)
-    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
 ) -> None:
     """How full the device is at each load, what its time goes to, and what a million tokens cost then.
 
@@ -111,9 +93,10 @@ def gpu(
         pennyweight bench gpu --concurrency 1,8,32 --dollars-per-hour 2.49
         pennyweight bench gpu --sweep concurrency --input-tokens 1024 --output-tokens 256 --out result
 
-    Cards are read through NVML (pip install 'pennyweight[gpu]'), with the activity of multiprocessors, tensor cores and DRAM where the
-    card has these counters (Hopper and newer). MFU and MBU are from the server's own counts of FLOPs and bytes in /metrics, over
-    the card's dense peak; the time split is from there too, in seconds of the engine's steps. vLLM counts FLOPs and bytes with
+    Loads are as in bench serve; without --rate and --concurrency the concurrency is swept up to saturation. Cards are read
+    through NVML (pip install 'pennyweight[gpu]'), with the activity of multiprocessors, tensor cores and DRAM where the card has
+    these counters (Hopper and newer). MFU and MBU are from the server's own counts of FLOPs and bytes in /metrics, over the
+    card's dense peak; the time split is from there too, in seconds of the engine's steps. vLLM counts FLOPs and bytes with
     --enable-mfu-metrics, and no time. On a machine without cards the processors are read, and their peaks are measured before the
     first load, which wants a quiet machine. Of a server on another machine only what its /metrics tells is known.
     """

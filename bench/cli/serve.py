@@ -11,47 +11,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .load_options import (
+    ARRIVALS,
+    MEASURING,
+    PROMPTS,
+    Api,
+    ApiKeyEnv,
+    Concurrency,
+    Duration,
+    InputTokens,
+    Model,
+    Out,
+    OutputTokens,
+    Processes,
+    Prompts,
+    Rate,
+    Requests,
+    Seed,
+    Sweep,
+    TokenizerPath,
+    Url,
+    WarmupRequests,
+)
+
 if TYPE_CHECKING:
     from pennyweight.bench.load.experiment import Experiment, Point
     from pennyweight.bench.load.view import View
 
-ARRIVALS = "Arrivals"
-PROMPTS = "Prompts"
 TRACES = "Traces"
-MEASURING = "Measuring"
 
 
 def serve(
-    url: Annotated[str, typer.Option("--url", "--base-url", help="The server's.")] = "http://127.0.0.1:8000",
-    model: Annotated[
-        str | None, typer.Option(help="By default the first that the server lists.", show_default=False)
-    ] = None,
-    endpoint: Annotated[str, typer.Option(help="completions or chat.")] = "completions",
-    api_key_env: Annotated[
-        str, typer.Option(help="The environment variable with the API key, if it is set.")
-    ] = "OPENAI_API_KEY",
+    url: Url = "http://127.0.0.1:8000",
+    model: Model = None,
+    endpoint: Api = "completions",
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     extra_body: Annotated[
         str | None, typer.Option(help="JSON that goes over every request's body.", show_default=False)
     ] = None,
     stream: Annotated[bool, typer.Option(help="Without streaming only E2E is measured.")] = True,
-    rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rate",
-            "--request-rate",
-            help="Open loop: requests/s. May be repeated; also 1,2,4 or 1:8 or 0.5:3:0.5, or inf for all at once.",
-            rich_help_panel=ARRIVALS,
-            show_default=False,
-        ),
-    ] = None,
-    concurrency: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Closed loop: requests (or sessions) at a time. May be repeated, or a list or range.",
-            rich_help_panel=ARRIVALS,
-            show_default=False,
-        ),
-    ] = None,
+    rate: Rate = None,
+    concurrency: Concurrency = None,
     max_concurrency: Annotated[
         int | None,
         typer.Option(
@@ -61,14 +61,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(
-            help="rate or concurrency: find the saturation without being told loads.",
-            rich_help_panel=ARRIVALS,
-            show_default=False,
-        ),
-    ] = None,
+    sweep: Sweep = None,
     arrivals: Annotated[
         str | None,
         typer.Option(
@@ -86,56 +79,11 @@ def serve(
     burstiness: Annotated[
         float | None, typer.Option(help="vLLM's form of that: 1 / cv².", rich_help_panel=ARRIVALS, show_default=False)
     ] = None,
-    requests: Annotated[
-        int | None,
-        typer.Option(
-            "--requests",
-            "--num-prompts",
-            min=1,
-            help="Of each load; by default 60 s of an open loop, 8 for each client of a closed one (at least 32).",
-            rich_help_panel=ARRIVALS,
-            show_default=False,
-        ),
-    ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            help="Seconds that requests are sent in each load, in place of --requests; of a trace, those of it that are replayed.",
-            rich_help_panel=ARRIVALS,
-            show_default=False,
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file: JSON Lines with prompt, messages, turns or conversations, or .txt of a prompt a line; .gz too.",
-            rich_help_panel=PROMPTS,
-            show_default=False,
-        ),
-    ] = None,
-    input_tokens: Annotated[
-        str | None,
-        typer.Option(
-            "--input-tokens",
-            "--input-len",
-            "--random-input-len",
-            help="Synthetic prompts: 256, 128-512, normal:512:128 or lognormal:512:256 (mean and standard deviation). By default 512.",
-            rich_help_panel=PROMPTS,
-            show_default=False,
-        ),
-    ] = None,
-    output_tokens: Annotated[
-        str | None,
-        typer.Option(
-            "--output-tokens",
-            "--output-len",
-            "--random-output-len",
-            help="Of answers, in the same forms. By default 128.",
-            rich_help_panel=PROMPTS,
-            show_default=False,
-        ),
-    ] = None,
+    requests: Requests = None,
+    duration: Duration = None,
+    prompts: Prompts = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
     ignore_eos: Annotated[
         bool | None,
         typer.Option(
@@ -162,14 +110,7 @@ def serve(
     think_time: Annotated[
         float, typer.Option(min=0, help="Seconds between an answer and the next turn.", rich_help_panel=PROMPTS)
     ] = 0.0,
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            help="tokenizer.json or a model's directory; by default the server's /tokenize is asked.",
-            rich_help_panel=PROMPTS,
-            show_default=False,
-        ),
-    ] = None,
+    tokenizer: TokenizerPath = None,
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -209,16 +150,7 @@ def serve(
     max_output_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longer answers are cut.", rich_help_panel=TRACES, show_default=False)
     ] = None,
-    warmup_requests: Annotated[
-        int,
-        typer.Option(
-            "--warmup-requests",
-            "--num-warmups",
-            min=0,
-            help="Sent before all, and counted nowhere.",
-            rich_help_panel=MEASURING,
-        ),
-    ] = 4,
+    warmup_requests: WarmupRequests = 4,
     warmup: Annotated[
         float, typer.Option(min=0, help="Seconds at a load's beginning that don't count.", rich_help_panel=MEASURING)
     ] = 0.0,
@@ -235,15 +167,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Of the client; by default by load, and half of the cores at most.",
-            rich_help_panel=MEASURING,
-            show_default=False,
-        ),
-    ] = None,
+    processes: Processes = None,
     max_lag: Annotated[
         float,
         typer.Option(
@@ -253,10 +177,8 @@ def serve(
         ),
     ] = 50.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request.", rich_help_panel=MEASURING)] = 600.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same one sends the same requests at the same times.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="A directory for the result and the samples.", show_default=False)
-    ] = None,
+    seed: Seed = 0,
+    out: Out = None,
 ) -> None:
     """Load an OpenAI-compatible server and measure throughput, TTFT, TPOT, ITL, E2E and goodput.
 

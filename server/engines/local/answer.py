@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+import msgspec
+
 from pennyweight.server.errors import EngineFailed, InvalidRequest, PennyweightError
 from pennyweight.server.types import (
     Delta,
@@ -58,6 +60,8 @@ class Answer:
         self._events: list[Event] = []
         self._error: PennyweightError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # The prompt's logprobs, where they were asked for, until Started is handed out with them.
+        self._prompt_logprobs: list[Logprobs] | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -106,6 +110,11 @@ class Answer:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         events, self._events = self._events, []
+        if self._prompt_logprobs is not None and isinstance(events[0], Started):
+            # A long prompt has a hundred thousand of them.
+            found, self._prompt_logprobs = self._prompt_logprobs, None
+            texts = await asyncio.to_thread(lambda: tuple(map(self._logprob, found)))
+            events[0] = msgspec.structs.replace(events[0], prompt_logprobs=(None, *texts))
         return events
 
     def _wake(self) -> None:
@@ -113,9 +122,8 @@ class Answer:
             self._waiter.set_result(None)
 
     def _started(self, progress: Progress) -> Started:
-        prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
         if self.request.sampling.prompt_logprobs is not None:
-            prompt_logprobs = (None, *(self._logprob(one) for one in progress.prompt_logprobs))
+            self._prompt_logprobs = progress.prompt_logprobs
         return Started(
             request_id=self.request.id,
             model=self.request.model,
@@ -123,7 +131,6 @@ class Answer:
             prompt_token_ids=tuple(self._token_ids),
             prompt_text=self._prompt_text,
             queue_seconds=progress.queue_seconds,
-            prompt_logprobs=prompt_logprobs,
         )
 
     def _delta(self, choice: _Choice, progress: Progress) -> Delta:

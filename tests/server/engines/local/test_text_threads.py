@@ -14,11 +14,13 @@ from tokenizers import Encoding
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.text_side import TextSide, load_text_side
-from pennyweight.server.engines.local.text_threads import SHORT_CHARACTERS, TextThreads
+from pennyweight.server.engines.local.text_threads import SHORT_CHARACTERS, TINY_CHARACTERS, TINY_MESSAGES, TextThreads
 from pennyweight.server.engines.local.tokenizer import Tokenizer
-from pennyweight.server.types import TextPrompt
+from pennyweight.server.types import ChatPrompt, Message, TextPrompt, Tool
 
-SHORT, LONG = TextPrompt(text="A few words."), TextPrompt(text="words " * SHORT_CHARACTERS)
+TINY = TextPrompt(text="A few words.")
+SHORT = TextPrompt(text="words " * TINY_CHARACTERS)
+LONG = TextPrompt(text="words " * SHORT_CHARACTERS)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,37 @@ def threads() -> Iterator[TextThreads]:
 
 
 async def test_short_and_long_texts_get_the_tokenizers_ids(text: TextSide, threads: TextThreads) -> None:
-    for prompt in (SHORT, LONG):
+    for prompt in (TINY, SHORT, LONG):
         wanted = text.tokenizer.encode(prompt.text, add_special_tokens=True)
         assert await threads.encode(text, prompt) == wanted
         assert await threads.encode(text, prompt, at_most=len(wanted)) == wanted
     assert await threads.encode(text, LONG, at_most=100) is None
     for ids in ([1, 2, 3], [5] * 2 * SHORT_CHARACTERS):
         assert await threads.decode(text, ids) == text.tokenizer.decode(ids, skip_special_tokens=False)
+
+
+async def test_only_tiny_prompts_are_tokenised_by_who_asks(
+    text: TextSide, threads: TextThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    encode = Tokenizer._encoding
+
+    def noting(self: Tokenizer, text: str, add_special_tokens: bool) -> Encoding:
+        found.append(threading.current_thread() is threading.main_thread())
+        return encode(self, text, add_special_tokens)
+
+    monkeypatch.setattr(Tokenizer, "_encoding", noting)
+    question = Message(role="user", content="Why?")
+    for prompt in (
+        TINY,
+        ChatPrompt(messages=(question,) * TINY_MESSAGES),
+        SHORT,
+        ChatPrompt(messages=(question,) * (TINY_MESSAGES + 1)),
+        ChatPrompt(messages=(question, Message(role="user", content=SHORT.text))),
+        ChatPrompt(messages=(question,), tools=(Tool(name="f"),)),
+    ):
+        await threads.encode(text, prompt)
+    assert found == [True, True, False, False, False, False]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a policy of their own on Linux alone")
