@@ -50,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.engines.local": (
         "server.engines.base",
         "server.engines.features",
+        "server.engines.frames",
         "server.engines.supervisor",
         "server.types",
         "server.errors",

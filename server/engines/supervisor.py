@@ -7,18 +7,17 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .base import Health, HealthState
+from .frames import FrameBuffer
 
 FIRST_BACKOFF_SECONDS = 0.25
 LAST_BACKOFF_SECONDS = 30.0
 WATCH_SECONDS = 0.25
-_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class _Child(asyncio.Protocol):
         self._on_frame = on_frame
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
-        self._received = bytearray()
+        self._frames = FrameBuffer()
         self.started = self.last_frame = time.monotonic()
         self.is_ready = False
 
@@ -68,18 +67,9 @@ class _Child(asyncio.Protocol):
         self._transport, _ = await loop.connect_accepted_socket(lambda: self, self._socket)
 
     def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        start = 0
-        while len(received) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(received, start)
-            begin, end = start + _LENGTH.size, start + _LENGTH.size + length
-            if len(received) < end:
-                break
+        for body in self._frames.add(data):
             self.last_frame = time.monotonic()
-            self._on_frame(bytes(memoryview(received)[begin:end]))
-            start = end
-        del received[:start]
+            self._on_frame(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_end()
@@ -104,7 +94,7 @@ class _Child(asyncio.Protocol):
 
 
 class Supervisor:
-    """Runs ``command`` as long as it is wanted. Frames are a 4-byte little-endian length and a body.
+    """Runs ``command`` as long as it is wanted, and exchanges frames with it.
 
     The command is run with the number of its socket put before its last argument, and with ``environment`` added to this
     process's own. ``on_frame`` is called for each frame; it calls ``mark_ready`` or ``mark_failed`` when the child says so.

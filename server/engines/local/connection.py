@@ -5,7 +5,9 @@ from __future__ import annotations
 import select
 import socket
 
-from .messages import HEADER, FromEngine, ToEngine, decode_to_engine, frame
+from pennyweight.server.engines.frames import FrameBuffer
+
+from .messages import FromEngine, ToEngine, decode_to_engine, frame
 
 
 class Connection:
@@ -13,7 +15,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._buffer = bytearray()
+        self._frames = FrameBuffer()
 
     def send(self, message: FromEngine) -> None:
         """Blocks while the server does not read."""
@@ -26,20 +28,6 @@ class Connection:
             received = self._socket.recv(1 << 20)
             if not received:
                 raise EOFError
-            self._buffer += received
-            messages += self._take_frames()
+            messages += map(decode_to_engine, self._frames.add(received))
             timeout = 0
-        return messages
-
-    def _take_frames(self) -> list[ToEngine]:
-        messages = []
-        start = 0
-        while len(self._buffer) - start >= HEADER.size:
-            (length,) = HEADER.unpack_from(self._buffer, start)
-            end = start + HEADER.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(decode_to_engine(self._buffer[start + HEADER.size : end]))
-            start = end
-        del self._buffer[:start]
         return messages

@@ -22,11 +22,11 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from pennyweight.server.engines.frames import HEADER
 from pennyweight.server.errors import EngineFailed, InvalidConstraint, Overloaded, ShuttingDown
 from pennyweight.server.types import Constraint
 
 from .constraint_guard_worker import (
-    HEADER,
     Cancel,
     Check,
     Checked,

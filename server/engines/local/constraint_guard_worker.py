@@ -14,20 +14,19 @@ import resource
 import selectors
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from pennyweight.server.engines.frames import HEADER, pack_frame
 from pennyweight.server.errors import InvalidConstraint
 from pennyweight.server.types import Constraint
 
 if TYPE_CHECKING:
     from .grammar import GrammarCompiler
 
-HEADER = struct.Struct("<I")
 PR_SET_PDEATHSIG = 1
 # Compiling takes what others leave: with this it gets a tenth of what they get on a core that they all want.
 NICENESS = 10
@@ -75,9 +74,8 @@ decode_from_worker: Callable[[bytes], FromWorker] = msgspec.msgpack.Decoder(From
 
 
 def frame(message: ToWorker | FromWorker) -> bytes:
-    """A message as it goes over the socket: a 4-byte little-endian length and MessagePack."""
-    body = msgspec.msgpack.encode(message)
-    return HEADER.pack(len(body)) + body
+    """A message as it goes over the socket."""
+    return pack_frame(msgspec.msgpack.encode(message))
 
 
 class _Child:

@@ -10,7 +10,9 @@ import socket
 import threading
 from collections.abc import Callable
 
-from .messages import HEADER, FromEngine, ToEngine, decode_to_engine, frame
+from pennyweight.server.engines.frames import HEADER
+
+from .messages import FromEngine, ToEngine, decode_to_engine, frame
 
 
 class Link:

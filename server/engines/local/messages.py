@@ -1,20 +1,17 @@
 """What the server's process and an engine's process say to each other: MessagePack frames over a socket pair.
 
-Each frame is a 4-byte little-endian length and that many bytes. Structs are encoded as arrays with a tag.
+Structs are encoded as arrays with a tag.
 """
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
 
 from pennyweight.server.engines.base import EngineWork
+from pennyweight.server.engines.frames import pack_frame
 from pennyweight.server.types import Adapter, Constraint, FinishReason
 
 from .token_choice import TokenChoice
-
-HEADER = struct.Struct("<I")
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only=True):
@@ -161,5 +158,4 @@ decode_from_engine = msgspec.msgpack.Decoder(FromEngine).decode
 
 def frame(message: ToEngine | FromEngine) -> bytes:
     """A message as it goes over the socket."""
-    body = encode(message)
-    return HEADER.pack(len(body)) + body
+    return pack_frame(encode(message))
