@@ -90,9 +90,10 @@ async def measure(target: Target, server: RunningServer, plan: Plan, cores: Core
     ready, ready_cpu = await _run(target, server, load, cores)
     load = msgspec.structs.replace(load, body=plan.body(target, stream=True, model=STEPPED))
     streams, streams_cpu = await _run(target, server, load, cores)
-    # The stream's other events (its role, its end) come with its tokens, and what they cost is counted to these.
+    # The stream's other events (its role, its end) come with its tokens, and what they cost is counted to these. Tokens that are
+    # ready may come several in an event: there whole streams are counted.
     tokens = streams.events * plan.stream_tokens / events
-    ready_tokens = ready.events * plan.stream_tokens / events
+    ready_tokens = ready.answers * plan.stream_tokens
     if whole.latency_p50 is None or whole.latency_p99 is None or not tokens or not ready_tokens:
         raise BadAnswer(f"{target.label} answered nothing within {plan.seconds:g} s at {connections} connections")
     return Measurement(
@@ -151,8 +152,8 @@ async def _check_whole(url: str, target: Target, plan: Plan) -> None:
 
 
 async def _events_of_a_stream(url: str, target: Target, plan: Plan) -> int:
-    """How many events a stream has, one that has been read whole and found right."""
-    lines = (await _ask(url, plan.body(target, stream=True))).split(b"\n")
+    """How many events a stream of a token at each step has, one that has been read whole and found right."""
+    lines = (await _ask(url, plan.body(target, stream=True, model=STEPPED))).split(b"\n")
     data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
     if not data or data[-1] != b"[DONE]":
         raise BadAnswer(f"a stream without its end: {data[-1:]}")

@@ -24,6 +24,9 @@ from .detokenizer import Detokenizer
 from .messages import Logprobs, Progress
 from .tokenizer import Tokenizer
 
+# Tokens in an event that was joined of several: far more would be copied over and over for a client that reads nothing.
+MAX_JOINED = 64
+
 
 @dataclass(slots=True)
 class _Choice:
@@ -83,7 +86,12 @@ class Answer:
             events.append(self._started(progress))
         delta = self._delta(choice, progress)
         choice.is_done = delta.finish_reason is not None
-        events.append(delta)
+        last = events[-1] if events else None
+        if isinstance(last, Delta) and last.index == delta.index and len(last.token_ids) < MAX_JOINED:
+            # Whoever reads is behind the engine: what waits for them becomes one event, and the next is cheaper to catch up with.
+            events[-1] = _joined(last, delta)
+        else:
+            events.append(delta)
         if self.is_finished:
             usage = Usage(
                 prompt_tokens=len(self._token_ids),
@@ -175,3 +183,15 @@ class Answer:
         if progress.param is not None:
             return InvalidRequest(progress.error or "", param=progress.param)
         return EngineFailed(progress.error or "The engine could not go on with this request.")
+
+
+def _joined(first: Delta, second: Delta) -> Delta:
+    """Two deltas of one choice as one; only the second may have ended it."""
+    return Delta(
+        index=first.index,
+        text=first.text + second.text,
+        token_ids=first.token_ids + second.token_ids,
+        logprobs=first.logprobs + second.logprobs,
+        finish_reason=second.finish_reason,
+        stop_reason=second.stop_reason,
+    )
