@@ -91,9 +91,9 @@ async def measure(target: Target, server: RunningServer, plan: Plan, cores: Core
     load = msgspec.structs.replace(load, body=plan.body(target, stream=True, model=STEPPED))
     streams, streams_cpu = await _run(target, server, load, cores)
     # The stream's other events (its role, its end) come with its tokens, and what they cost is counted to these. Tokens that are
-    # ready may come several in an event: there whole streams are counted.
+    # ready may come several in an event: then the streams that ended tell their number, if any did.
     tokens = streams.events * plan.stream_tokens / events
-    ready_tokens = ready.answers * plan.stream_tokens
+    ready_tokens = plan.stream_tokens * max(ready.answers, ready.events / events)
     if whole.latency_p50 is None or whole.latency_p99 is None or not tokens or not ready_tokens:
         raise BadAnswer(f"{target.label} answered nothing within {plan.seconds:g} s at {connections} connections")
     return Measurement(

@@ -23,6 +23,7 @@ class Row(msgspec.Struct, frozen=True):
     requests_per_second: float | None = None
     cpu_us_per_request: float | None = None
     cpu_us_per_streamed_token: float | None = None
+    cpu_us_per_ready_token: float | None = None
     added_p50: float | None = None
     added_p99: float | None = None
 
@@ -132,6 +133,7 @@ def _table(rows: tuple[Row, ...]) -> Table:
         "requests/s",
         "CPU per request",
         "CPU per streamed token",
+        "CPU per ready token",
         "added p50",
         "added p99",
     )
@@ -142,9 +144,11 @@ def _table(rows: tuple[Row, ...]) -> Table:
             plain(row.requests_per_second),
             microseconds(row.cpu_us_per_request),
             microseconds(row.cpu_us_per_streamed_token),
+            microseconds(row.cpu_us_per_ready_token),
             seconds(row.added_p50),
             seconds(row.added_p99),
         )
         for row in rows
     )
-    return Table("fronts", "Every front", columns, body)
+    note = "A streamed token comes at a step of its own, a ready one as soon as the server can take it."
+    return Table("fronts", "Every front", columns, body, note=note)
