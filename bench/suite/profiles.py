@@ -61,8 +61,8 @@ CPU = Sizes(
     cost_requests=16,
     cost_rounds=2,
     trace_seconds=45,
-    trace_rate=0.5,
-    seconds={"load": 90, "cost": 270, "utilisation": 90, "rates": 150, "trace": 70, "frontend": 60, "plan": 60},
+    trace_rate=0.4,
+    seconds={"load": 90, "cost": 270, "utilisation": 90, "rates": 150, "trace": 70, "frontend": 150, "plan": 20},
 )
 # For an 8B model on a card of the data centre.
 RENTED_GPU = Sizes(
@@ -75,7 +75,7 @@ RENTED_GPU = Sizes(
     trace_seconds=120,
     trace_rate=4.0,
     seconds={
-        **{"load": 240, "cost": 480, "utilisation": 180, "rates": 240, "trace": 150, "frontend": 60, "plan": 120},
+        **{"load": 240, "cost": 480, "utilisation": 180, "rates": 240, "trace": 150, "frontend": 150, "plan": 60},
         "decode": 240,
     },
 )
@@ -191,13 +191,18 @@ def _cost(subject: Subject, sizes: Sizes) -> Step:
 
 def _trace(subject: Subject, sizes: Sizes) -> Step:
     found = sorted(subject.traces.glob("azure*")) if subject.traces else []
-    trace = ("--trace", str(found[0])) if found else ("--rate", str(sizes.trace_rate), "--cv", "1.5")
-    scale = ("--rate", str(sizes.trace_rate), "--max-input-tokens", "1024", "--max-output-tokens", "128")
+    if found:
+        # As many requests as take so long at that rate: --duration would be of the trace's own time, in which far more of them came.
+        count = max(1, round(sizes.trace_rate * sizes.trace_seconds))
+        part = ("--trace", str(found[0]), "--limit", str(count))
+        part += ("--max-input-tokens", "1024", "--max-output-tokens", "128")
+    else:
+        part = ("--cv", "1.5", "--duration", str(sizes.trace_seconds))
     return Step(
         name="trace",
         what="traffic as it was recorded" if found else "bursty arrivals (no trace: --traces)",
         command=(
-            *("serve", "--url", URL, *trace, *(scale if found else ()), "--duration", str(sizes.trace_seconds)),
+            *("serve", "--url", URL, "--rate", str(sizes.trace_rate), *part),
             *("--slo", "ttft:5s,tpot:500ms", "--seed", str(subject.seed + 3)),
         ),
         seconds=sizes.seconds["trace"],

@@ -91,6 +91,15 @@ def test_a_profile_fits_its_usual_time(profile: str) -> None:
     assert sum(step.seconds for step in steps[:5]) <= {"cpu": 15, "rented-gpu": 25}[profile] * 60
 
 
+def test_a_trace_is_replayed_for_about_as_long_as_its_step_says(tmp_path: Path) -> None:
+    (tmp_path / "azure_conversations.csv").touch()
+    steps = PROFILES["cpu"](Subject(model=Path("m"), dollars_per_hour=0.1, traces=tmp_path))
+    (trace,) = (step for step in steps if step.name == "trace")
+    options = dict(zip(trace.command[1::2], trace.command[2::2], strict=True))
+    assert "--duration" not in options
+    assert int(options["--limit"]) / float(options["--rate"]) < trace.seconds
+
+
 @pytest.mark.slow
 async def test_a_killed_suite_goes_on_after_its_last_result(tmp_path: Path, url: str) -> None:
     script, tokenizer = tmp_path / "suite.py", tmp_path / "tokenizer.json"
