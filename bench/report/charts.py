@@ -195,7 +195,7 @@ def waterfall(steps: Sequence[tuple[str, float, float]], x_label: str, show: Cal
             )
             _write_beside(axes, text, max(before, after), place)
         _rows(axes, [name for name, _, _ in steps])
-        axes.set_xlim(0, max(max(before, after) for _, before, after in steps) * 1.5 or 1)
+        axes.set_xlim(0, max(max(before, after) for _, before, after in steps) * 1.8 or 1)
         axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel(x_label)
 
