@@ -70,8 +70,8 @@ async def run_rounds(
                 try:
                     found += await _measure(target, plan, cores, connections)
                 except (PeerFailed, BadAnswer) as error:
-                    # Without the server's last words, which are shown as they come.
-                    complaints.append(f"{target.label}: {str(error).partition(';')[0]}")
+                    reason = error.reason if isinstance(error, PeerFailed) else str(error)
+                    complaints.append(f"{target.label}: {reason}")
                     progress.print(f"failed: {error}", markup=False, highlight=False, soft_wrap=True)
     return found, complaints
 

@@ -8,7 +8,11 @@ from typing import Protocol
 
 
 class PeerFailed(Exception):
-    """A peer's server didn't start, or ended."""
+    """A peer's server didn't start, ended, or failed: the ``reason``, and beside it in the message the end of its log."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(f"{reason}; the server's last words: {log}" if log else reason)
+        self.reason = reason
 
 
 class Peer(Protocol):

@@ -24,6 +24,9 @@ from .stored import StoredResult, find_results
 
 _PLACE = re.compile(r"<!-- figures: (?P<what>[^>]+?) -->(?P<inside>.*?)<!-- /figures -->", re.DOTALL)
 
+# Characters of one complaint: a peer's may go on with its log.
+MAX_COMPLAINT = 160
+
 
 class BadMarker(Exception):
     """A marker asks for figures that there are none of; the message says which."""
@@ -31,12 +34,18 @@ class BadMarker(Exception):
 
 def answers(results: Sequence[StoredResult]) -> str:
     """The answers of the results' stories, as a list."""
-    return "\n".join(f"- {sentence}" for one in results for sentence in tell(one).answers)
+    return "\n".join(f"- {sentence}" for one in results for sentence in tell(one).answers) + caveat(results)
 
 
 def tables(results: Sequence[StoredResult]) -> str:
     """Every table of the results' stories."""
-    return "\n\n".join(as_table(table) for one in results for table in tell(one).tables)
+    return "\n\n".join(as_table(table) for one in results for table in tell(one).tables) + caveat(results)
+
+
+def caveat(results: Sequence[StoredResult]) -> str:
+    """What invalid runs complain of, each once, to stand below their figures; nothing for valid ones."""
+    complaints = [one.splitlines()[0][:MAX_COMPLAINT] for stored in results for one in stored.result.complaints]
+    return f"\n\n*Invalid by its own account: {'; '.join(dict.fromkeys(complaints))}.*" if complaints else ""
 
 
 FIGURES: Mapping[str, Callable[[Sequence[StoredResult]], str]] = {
@@ -72,7 +81,7 @@ def _table(results: Sequence[StoredResult], name: str) -> str:
     found = [as_table(table) for table in known if table.name == name]
     if not found:
         raise BadMarker(f"no table is called {name!r}; there are {', '.join(table.name for table in known)}")
-    return "\n\n".join(found)
+    return "\n\n".join(found) + caveat(results)
 
 
 def main() -> None:

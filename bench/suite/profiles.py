@@ -194,18 +194,12 @@ def _trace(subject: Subject, sizes: Sizes) -> Step:
     if found:
         # As many requests as take so long at that rate: --duration would be of the trace's own time, in which far more of them came.
         count = max(1, round(sizes.trace_rate * sizes.trace_seconds))
-        part = [
-            "--trace",
-            str(found[0]),
-            "--limit",
-            str(count),
-            "--max-input-tokens",
-            "1024",
-            "--max-output-tokens",
-            "128",
-        ]
+        part: tuple[str, ...] = (
+            *("--trace", str(found[0]), "--limit", str(count)),
+            *("--max-input-tokens", "1024", "--max-output-tokens", "128"),
+        )
     else:
-        part = ["--cv", "1.5", "--duration", str(sizes.trace_seconds)]
+        part = ("--cv", "1.5", "--duration", str(sizes.trace_seconds))
     return Step(
         name="trace",
         what="traffic as it was recorded" if found else "bursty arrivals (no trace: --traces)",

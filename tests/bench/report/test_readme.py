@@ -39,3 +39,10 @@ def test_any_table_of_a_story_can_be_had_by_its_name() -> None:
 def test_a_marker_that_asks_for_nothing_known_is_refused(marker: str, complaint: str) -> None:
     with pytest.raises(BadMarker, match=complaint):
         render(f"<!-- figures: {marker} --><!-- /figures -->", RESULTS)
+
+
+def test_figures_of_an_invalid_run_are_not_shown_without_its_complaint() -> None:
+    text = "<!-- figures: table configurations 2026-11-26-epyc-avx2-2-cores-cost -->\n<!-- /figures -->"
+    assert "*Invalid by its own account: vLLM float32, round 1: other work kept" in render(text, RESULTS)
+    valid = "<!-- figures: answers 2026-11-26-epyc-avx2-2-cores-planner -->\n<!-- /figures -->"
+    assert "Invalid" not in render(valid, RESULTS)
