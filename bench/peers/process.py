@@ -72,7 +72,7 @@ async def running(peer: Peer, port: int | None = None) -> AsyncIterator[RunningS
             await _ready(process, f"{url}{peer.ready_path}", log)
             yield RunningServer(url, process.pid, started, time.perf_counter() - started)
             if process.returncode is not None:
-                raise PeerFailed(f"the server ended with {process.returncode} while it was measured", _tail(log))
+                raise PeerFailed(f"the server ended with {process.returncode} while it was measured: {_tail(log)}")
         except BadAnswer as error:
             raise PeerFailed(str(error), _tail(log)) from error
         finally:
@@ -99,13 +99,13 @@ async def _ready(process: Process, url: str, log: Path) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session:
         while time.perf_counter() < deadline:
             if process.returncode is not None:
-                raise PeerFailed(f"the server ended with {process.returncode} before it was ready", _tail(log))
+                raise PeerFailed(f"the server ended with {process.returncode} before it was ready: {_tail(log)}")
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with session.get(url) as response:
                     if response.status == 200:
                         return
             await asyncio.sleep(POLL_SECONDS)
-    raise PeerFailed(f"the server wasn't ready within {START_SECONDS} s", _tail(log))
+    raise PeerFailed(f"the server wasn't ready within {START_SECONDS} s: {_tail(log)}")
 
 
 async def _stop(process: Process) -> None:
