@@ -8,6 +8,7 @@ their events counted; one answer of each kind is read whole beforehand by ``prob
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import re
 import sys
@@ -22,12 +23,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"0\r\n\r\n"
 _EVENT = b"data: "
 CONNECT_SECONDS = 30.0
+# A slow server is measured for longer, until it has given as many answers as there are connections; for so long at most.
+MOST_SECONDS = 30.0
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """A closed loop on ``connections``, each of which sends its next request when its last answer has ended.
 
-    ``warm_up`` and ``seconds`` are the times before and while it is measured.
+    ``warm_up`` and ``seconds`` are the times before and while it is measured; the latter is the least.
     """
 
     port: int
@@ -66,11 +69,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class _Totals:
     """What all connections count together."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self.are_enough = asyncio.Event()
         self.is_measured = False
         self.is_over = False
         self.answers = self.events = self.failed = 0
         self.latencies: list[float] = []
+
+    def count(self, seconds: float) -> None:
+        """An answer that ended so long after its request."""
+        self.answers += 1
+        self.latencies.append(seconds)
+        if self.answers >= self._wanted:
+            self.are_enough.set()
 
 
 class _Client(asyncio.Protocol):
@@ -127,15 +139,14 @@ class _Client(asyncio.Protocol):
 
     def _end(self) -> None:
         if self._totals.is_measured:
-            self._totals.answers += 1
-            self._totals.latencies.append(time.perf_counter() - self._sent)
+            self._totals.count(time.perf_counter() - self._sent)
         if not self._totals.is_over:
             self._send()
 
 
 async def run(load: Load) -> Report:
     """Put the load on. Raises OSError where nothing listens."""
-    totals, request = _Totals(), load.request()
+    totals, request = _Totals(load.connections), load.request()
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
         for _ in range(load.connections):
@@ -145,6 +156,9 @@ async def run(load: Load) -> Report:
     began, busy = time.perf_counter(), time.process_time()
     totals.is_measured = True
     await asyncio.sleep(load.seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MOST_SECONDS - load.seconds):
+            await totals.are_enough.wait()
     totals.is_measured, totals.is_over = False, True
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
     print("end", flush=True)

@@ -16,7 +16,7 @@ from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.peers.process import RunningServer
 
 from .cores import Cores, cpu_seconds, started_on
-from .load_client import Load, Report
+from .load_client import MOST_SECONDS, Load, Report
 from .names import AT_ONCE, STEPPED
 from .targets import Target
 
@@ -95,7 +95,9 @@ async def measure(target: Target, server: RunningServer, plan: Plan, cores: Core
     tokens = streams.events * plan.stream_tokens / events
     ready_tokens = plan.stream_tokens * max(ready.answers, ready.events / events)
     if whole.latency_p50 is None or whole.latency_p99 is None or not tokens or not ready_tokens:
-        raise BadAnswer(f"{target.label} answered nothing within {plan.seconds:g} s at {connections} connections")
+        raise BadAnswer(
+            f"{target.label} answered nothing within {max(plan.seconds, MOST_SECONDS):g} s at {connections} connections"
+        )
     return Measurement(
         target=target.label,
         connections=connections,
@@ -126,7 +128,7 @@ async def _run(target: Target, server: RunningServer, load: Load, cores: Cores) 
         )
     assert client.stdout is not None
     try:
-        async with asyncio.timeout(load.warm_up + load.seconds + REPORT_SECONDS):
+        async with asyncio.timeout(load.warm_up + max(load.seconds, MOST_SECONDS) + REPORT_SECONDS):
             cpu = []
             for word in (b"begin\n", b"end\n"):
                 if await client.stdout.readline() != word:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +68,9 @@ async def run_rounds(
                     f"{datetime.now():%H:%M:%S} round {number + 1} of {rounds}: {target.label}", highlight=False
                 )
                 try:
-                    found += await _measure(target, plan, cores, connections)
+                    # What it gave before it failed counts.
+                    async for one in _measurements(target, plan, cores, connections):
+                        found.append(one)
                 except (PeerFailed, BadAnswer) as error:
                     reason = error.reason if isinstance(error, PeerFailed) else str(error)
                     complaints.append(f"{target.label}: {reason}")
@@ -76,11 +78,14 @@ async def run_rounds(
     return found, complaints
 
 
-async def _measure(target: Target, plan: Plan, cores: Cores, connections: Sequence[int]) -> list[Measurement]:
+async def _measurements(
+    target: Target, plan: Plan, cores: Cores, connections: Sequence[int]
+) -> AsyncGenerator[Measurement]:
     async with AsyncExitStack() as stack:
         with started_on(cores.server):
             server: RunningServer = await stack.enter_async_context(running(target.peer))
-        return [await measure(target, server, plan, cores, count) for count in connections]
+        for count in connections:
+            yield await measure(target, server, plan, cores, count)
 
 
 def make_rows(targets: Sequence[Target], upstream: Upstream, found: Sequence[Measurement]) -> list[Row]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pennyweight.bench.frontend.cores import Cores, choose_cores, cpu_seconds
+from pennyweight.bench.frontend.load_client import Load, Report
 from pennyweight.bench.frontend.measure import Measurement, Plan, measure
 from pennyweight.bench.frontend.rounds import make_rows
 from pennyweight.bench.frontend.table import make_table
@@ -106,3 +110,25 @@ async def test_a_server_is_measured(peer: NullServer | Upstream) -> None:
     assert found.tokens_per_second > 0
     assert found.cpu_us_per_request > 0
     assert 0 < found.latency_p50 <= found.latency_p99
+
+
+async def test_a_slow_server_is_measured_until_it_has_answered_every_connection() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"{}"):
+                await asyncio.sleep(0.4)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        load = Load(port=port, path="/", body="{}", connections=3, warm_up=0.0, seconds=0.05)
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pennyweight.bench.frontend.load_client", msgspec.json.encode(load).decode()),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        written, _ = await client.communicate()
+    report = msgspec.json.decode(written.splitlines()[-1], type=Report)
+    assert report.answers >= 3
+    assert load.seconds <= report.seconds < 10
+    assert report.latency_p50 is not None
