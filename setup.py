@@ -21,9 +21,19 @@ from setuptools.command.build_ext import build_ext
 
 # The same sources for two instruction sets; which library is loaded the CPU decides (kernels/cpu/library.py).
 ISA_FLAGS = {
-    "avx2": ["-mavx2", "-mfma", "-mbmi2"],
+    "avx2": ["-mavx2", "-mfma", "-mf16c", "-mbmi2"],
     "avx512": [
-        *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16", "-mfma", "-mbmi2"),
+        *(
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-mavx512vnni",
+            "-mavx512bf16",
+            "-mfma",
+            "-mf16c",
+            "-mbmi2",
+        ),
         *("-mamx-tile", "-mamx-int8", "-mamx-bf16"),
     ],
 }

@@ -9,7 +9,7 @@ import torch
 
 from .geometry import Geometry
 from .low_rank import LowRank
-from .ops import Ops, Projection
+from .ops import KVCacheDtype, Ops, Projection
 from .step import Step
 
 # A model's whole forward pass: from the step's tokens to the logits of the step's logit rows.
@@ -26,7 +26,7 @@ class Backend(Protocol):
     def ops(self) -> Ops: ...
 
     device: torch.device
-    kv_dtype: torch.dtype
+    kv_cache_dtype: KVCacheDtype
 
     def allocate(self, geometry: Geometry) -> None:
         """Make the KV cache and every buffer that a step needs."""

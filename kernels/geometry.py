@@ -37,24 +37,19 @@ class Geometry:
     def max_blocks_per_seq(self) -> int:
         return -(-self.max_model_len // self.block_size)
 
-    def kv_bytes_per_block(self, dtype: torch.dtype) -> int:
-        """Bytes of one block over all layers, keys and values together."""
-        return 2 * self.num_layers * self.num_kv_heads * self.block_size * self.head_dim * dtype.itemsize
-
 
 class KVCache:
     """Keys and values of all layers: ``keys[layer]`` and ``values[layer]`` are [num_blocks, Hkv, block_size, D].
 
-    The memory is zeroed lazily by the system, so blocks that were never used cost nothing on the CPU.
+    In int8 they have scales, float16 [num_blocks, Hkv, block_size, 1]; in other dtypes none. The memory is zeroed lazily by the
+    system, so blocks that were never used cost nothing on the CPU.
     """
 
     def __init__(self, geometry: Geometry, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (
-            geometry.num_layers,
-            geometry.num_blocks,
-            geometry.num_kv_heads,
-            geometry.block_size,
-            geometry.head_dim,
-        )
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        rows = geometry.num_layers, geometry.num_blocks, geometry.num_kv_heads, geometry.block_size
+        self.keys = torch.zeros(*rows, geometry.head_dim, dtype=dtype, device=device)
+        self.values = torch.zeros(*rows, geometry.head_dim, dtype=dtype, device=device)
+        self.key_scales = self.value_scales = None
+        if dtype is torch.int8:
+            self.key_scales = torch.zeros(*rows, 1, dtype=torch.float16, device=device)
+            self.value_scales = torch.zeros(*rows, 1, dtype=torch.float16, device=device)

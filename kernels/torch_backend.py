@@ -10,7 +10,7 @@ from torch import Tensor
 from .backend import Forward
 from .geometry import Geometry, KVCache
 from .low_rank import LowRank
-from .ops import Precision
+from .ops import KVCacheDtype, Precision
 from .step import Step
 from .torch_ops import MIN_CONTEXT, TorchOps, next_power_of_two
 
@@ -30,18 +30,20 @@ class TorchBackend:
         device: torch.device,
         *,
         dtype: torch.dtype | None = None,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
         record: Record | None = None,
     ) -> None:
         self.ops = TorchOps(precision, device, dtype=dtype)
         self.device = device
-        self.kv_dtype = self.ops.compute
+        self.kv_cache_dtype = kv_cache_dtype
         self._record = record
         self._forward: Forward | None = None
         self._graphs: dict[tuple[int, int], _DecodeGraph] = {}
 
     def allocate(self, geometry: Geometry) -> None:
         self._geometry = geometry
-        self.cache = KVCache(geometry, self.kv_dtype, self.device)
+        dtype = torch.int8 if self.kv_cache_dtype is KVCacheDtype.INT8 else self.ops.compute
+        self.cache = KVCache(geometry, dtype, self.device)
         self.ops.bind(geometry, self.cache)
 
     def capture(self, forward: Forward) -> None:

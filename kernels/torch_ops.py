@@ -12,6 +12,7 @@ from torch.nn import functional
 from .geometry import Geometry, KVCache
 from .low_rank import LowRank
 from .ops import Precision
+from .quantised import QuantisedLinear, Scheme, quantise_rows, round_to_nearest
 from .step import Step
 
 # torch._int_mm wants more than 16 rows on CUDA, and other sizes that are multiples of 8.
@@ -72,22 +73,12 @@ class _Plan:
     adapted: list[tuple[int, Tensor]]  # slots of adapters, and the rows that each has
 
 
-def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric int8 of each row of float [R, K]: values in -127 to 127 and float32 scales [R, 1]; x is about values * scale.
-
-    A row of zeros has scale 0. Rounds half to even.
-    """
-    x = x.float()
-    largest = x.abs().amax(dim=-1, keepdim=True)
-    inverse = torch.where(largest > 0, 127.0 / largest, torch.zeros_like(largest))
-    return torch.round(x * inverse).to(torch.int8), largest / 127.0
-
-
 class TorchOps:
     """Implements Ops. ``dtype`` is float64 only where this is the reference: then all of FLOAT32's values are float64."""
 
     def __init__(self, precision: Precision, device: torch.device, *, dtype: torch.dtype | None = None) -> None:
         self.precision = precision
+        self.weight_bytes = 0
         self.device = device
         self.wide = torch.float64 if dtype is torch.float64 else torch.float32
         self.compute = self.wide if precision is Precision.FLOAT32 else torch.bfloat16
@@ -135,7 +126,9 @@ class TorchOps:
             None if one is None else LowRank(here(one.a), here(one.b), one.first) for one in adapter
         ]
 
-    def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> _Linear:
+    def prepare_linear(
+        self, parts: Sequence[Tensor | QuantisedLinear], biases: Sequence[Tensor | None] = ()
+    ) -> _Linear:
         rows = sum(part.shape[0] for part in parts)
         given = list(biases) or [None] * len(parts)
         bias = None
@@ -145,23 +138,25 @@ class TorchOps:
                 for part, one in zip(parts, given, strict=True)
             ]
             bias = torch.cat(pieces).to(self.device, self.wide)
-        if self.precision is Precision.INT8:
-            padded = _round_up(rows), _round_up(parts[0].shape[1])
+        columns = parts[0].shape[1]
+        if all(self._is_int8(part) for part in parts):
+            padded = _round_up(rows), _round_up(columns)
             weight = torch.zeros(padded, dtype=torch.int8, device=self.device)
             scale = torch.zeros(padded[0], dtype=torch.float32, device=self.device)
         else:
-            weight = torch.empty(rows, parts[0].shape[1], dtype=self.compute, device=self.device)
+            weight = torch.empty(rows, columns, dtype=self.compute, device=self.device)
             scale = None
         start = 0
         for part in parts:
             stop = start + part.shape[0]
             if scale is not None:
-                values, scales = quantise_rows(part)
-                weight[start:stop, : part.shape[1]].copy_(values)
-                scale[start:stop].copy_(scales[:, 0])
+                quantised = part if isinstance(part, QuantisedLinear) else round_to_nearest(part, Scheme.W8A8)
+                weight[start:stop, :columns].copy_(quantised.values)
+                scale[start:stop].copy_(quantised.scales[:, 0])
             else:
-                weight[start:stop].copy_(part)
+                weight[start:stop].copy_(part.dequantised() if isinstance(part, QuantisedLinear) else part)
             start = stop
+        self.weight_bytes += weight.nbytes
         return _Linear(weight.t(), bias, rows, scale)
 
     def prepare_table(self, weight: Tensor) -> Tensor:
@@ -173,8 +168,8 @@ class TorchOps:
     def embedding(self, table: Tensor) -> Tensor:
         return table[self._now.token_ids].to(self.wide)
 
-    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> _Activation:
-        return self._activation(self._normed(x, weight, eps))
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, reader: _Linear) -> _Activation:
+        return self._activation(self._normed(x, weight, eps), reader)
 
     def linear(self, a: _Activation, weight: _Linear) -> Tensor:
         if isinstance(a, _Quantised):
@@ -202,7 +197,9 @@ class TorchOps:
                 channels.index_add_(0, rows, (x @ part.a.t()) @ part.b.t())
         return out
 
-    def attention(self, qkv: Tensor, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Activation:
+    def attention(
+        self, qkv: Tensor, layer: int, q_norm: Tensor | None, k_norm: Tensor | None, reader: _Linear
+    ) -> _Activation:
         geometry, plan, cache = self._geometry, self._now, self._cache
         assert geometry is not None
         assert cache is not None
@@ -216,9 +213,8 @@ class TorchOps:
             )
         rotated = _rotate(rotated, plan.cos, plan.sin).to(self.compute)  # as the cache holds it
         query, key = torch.split(rotated, [heads, kv_heads], dim=1)
-        # Nothing that is not finite may stay behind: masked or not, it would spoil whoever gets the block next.
-        cache.keys[layer][plan.block, :, plan.offset] = _finite(key)
-        cache.values[layer][plan.block, :, plan.offset] = _finite(value.to(self.compute))
+        self._store(cache.keys[layer], cache.key_scales, layer, key)
+        self._store(cache.values[layer], cache.value_scales, layer, value.to(self.compute))
         calls = plan.attended
         if len(calls) == 1 and calls[0].rows is None:
             out = self._attend(query, layer, calls[0])
@@ -227,11 +223,11 @@ class TorchOps:
             for call in calls:
                 assert call.rows is not None
                 out[call.rows] = self._attend(query[call.rows], layer, call)
-        return self._activation(out.reshape(-1, heads * dim))
+        return self._activation(out.reshape(-1, heads * dim), reader)
 
-    def silu_mul(self, gate_up: Tensor) -> _Activation:
+    def silu_mul(self, gate_up: Tensor, reader: _Linear) -> _Activation:
         gate, up = gate_up.chunk(2, dim=-1)
-        return self._activation(functional.silu(gate) * up)
+        return self._activation(functional.silu(gate) * up, reader)
 
     def logit_rows(self, x: Tensor) -> Tensor:
         return x[self._now.logit_rows]
@@ -241,6 +237,12 @@ class TorchOps:
         assert self._plan is not None, "begin() comes before the operations"
         return self._plan
 
+    def _is_int8(self, part: Tensor | QuantisedLinear) -> bool:
+        """Whether weights are kept in int8; those with wider activations are kept as the floats that they stand for."""
+        if isinstance(part, QuantisedLinear):
+            return part.scheme is Scheme.W8A8
+        return self.precision is Precision.INT8
+
     def _rows_by_adapter(self, adapters: Tensor) -> list[tuple[int, Tensor]]:
         slots = adapters.tolist()
         return [
@@ -248,10 +250,25 @@ class TorchOps:
             for slot in sorted(set(slots) - {-1})
         ]
 
-    def _activation(self, x: Tensor) -> _Activation:
-        if self.precision is Precision.INT8:
+    def _activation(self, x: Tensor, reader: _Linear) -> _Activation:
+        if reader.scale is not None:
             return _Quantised(*quantise_rows(x))
         return x.to(self.compute)
+
+    def _store(self, cache: Tensor, scales: Tensor | None, layer: int, rows: Tensor) -> None:
+        """Put a step's keys or values [T, Hkv, D] into a layer's cache.
+
+        Nothing that is not finite may stay behind: masked or not, it would spoil whoever gets the block next.
+        """
+        block, offset = self._now.block, self._now.offset
+        rows = _finite(rows)
+        if scales is None:
+            cache[block, :, offset] = rows
+            return
+        found = (rows.float().abs().amax(dim=-1, keepdim=True) / 127.0).half()
+        inverse = torch.where(found > 0, 1.0 / found.float(), torch.zeros_like(found, dtype=torch.float32))
+        cache[block, :, offset] = torch.round(rows.float() * inverse).clamp(-127, 127).to(torch.int8)
+        scales[layer][block, :, offset] = found
 
     def _normed(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return functional.rms_norm(x, (x.shape[-1],), weight, eps)
@@ -309,11 +326,15 @@ class TorchOps:
         count, length = call.allowed.shape[2:]
         dim, group = geometry.head_dim, geometry.num_heads // kv_heads
 
-        def gathered(values: Tensor) -> Tensor:
-            rows = values.view(-1, geometry.block_size * dim)[call.places.view(-1)]
-            return rows.view(seqs, kv_heads, length, dim)
+        def gathered(values: Tensor, scales: Tensor | None) -> Tensor:
+            rows = values.view(-1, geometry.block_size * dim)[call.places.view(-1)].view(seqs, kv_heads, length, dim)
+            if scales is None:
+                return rows
+            found = scales[layer].view(-1, geometry.block_size)[call.places.view(-1)]
+            return rows.to(self._attention_dtype) * found.view(seqs, kv_heads, length, 1).to(self._attention_dtype)
 
-        keys, values = gathered(cache.keys[layer]), gathered(cache.values[layer])
+        keys = gathered(cache.keys[layer], cache.key_scales)
+        values = gathered(cache.values[layer], cache.value_scales)
         # The queries that share a head of keys become rows of one: keys and values are not repeated for them.
         query = query.view(seqs, count, kv_heads, group, dim).permute(0, 2, 3, 1, 4).reshape(seqs, kv_heads, -1, dim)
         allowed = call.allowed.repeat(1, 1, group, 1)

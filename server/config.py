@@ -61,6 +61,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     model: str = "smollm2-135m-instruct"
     served_model_name: tuple[str, ...] = ()
     dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
     device: str = "auto"
     max_model_len: int | None = None
     kv_cache_memory: int | None = None

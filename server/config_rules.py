@@ -12,6 +12,7 @@ from .errors import ConfigError
 DEFAULT_SOURCE = "default"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENGINES = ("native", "encoder", "vllm", "tensorrt_llm")
+KV_CACHE_DTYPES = ("auto", "int8")
 DTYPES = ("auto", "bfloat16", "int8", "float32")
 
 
@@ -98,6 +99,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None,
         "auto, cpu, cuda or cuda:N",
     ),
+    _one_of("engine.kv_cache_dtype", KV_CACHE_DTYPES),
     _one_of("engine.kind", ENGINES),
     _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
     _one_of("log.level", LOG_LEVELS),

@@ -25,11 +25,10 @@ struct AttentionShape {
     int tile_heads() const { return group() < kLanes ? group() : kLanes; }
     int tile_tokens() const { return kLanes / tile_heads(); }
     int head_tiles() const { return (group() + kLanes - 1) / kLanes; }
-    size_t block_elements() const { return static_cast<size_t>(block_size) * dim_padded; }
-    // Where the 16 tokens from `key` on begin in a layer's keys or values.
-    size_t group_start(const int32_t* table, int kv_head, int key) const {
-        const size_t block = table[key / block_size];
-        return (block * kv_heads + kv_head) * block_elements() + static_cast<size_t>(key % block_size) * dim_padded;
+    // Where the 16 tokens from `key` on begin in a layer's keys or values, each group of 16 followed by `extra` elements.
+    size_t group_start(const int32_t* table, int kv_head, int key, int extra = 0) const {
+        const size_t block = table[key / block_size], group_elements = static_cast<size_t>(16 * dim_padded + extra);
+        return ((block * kv_heads + kv_head) * (block_size / 16) + key % block_size / 16) * group_elements;
     }
 };
 
@@ -77,12 +76,9 @@ inline void rotate_head(float* head, const float* cos, const float* sin, int dim
     }
 }
 
-// Rotates a token's queries in place, and puts its keys and values into the cache, in the order that Layout says. qkv is the
-// token's row of the projection.
-template <class T, class Layout>
-inline void rotate_and_store(
-    const AttentionShape& s, const StepView& step, int token, bool is_last, int new_tokens, float* qkv, T* keys, T* values,
-    const float* q_norm, const float* k_norm) {
+// Rotates a token's queries and keys in place. qkv is the token's row of the projection.
+inline void rotate_token(
+    const AttentionShape& s, const StepView& step, int token, float* qkv, const float* q_norm, const float* k_norm) {
     const int position = step.positions[token];
     const float* cos = s.cos + static_cast<size_t>(position) * (s.dim / 2);
     const float* sin = s.sin + static_cast<size_t>(position) * (s.dim / 2);
@@ -92,14 +88,21 @@ inline void rotate_and_store(
         if (norm != nullptr) norm_head(head, norm, s.dim, s.norm_eps);
         rotate_head(head, cos, sin, s.dim);
     }
+}
+
+// Puts a token's keys and values into the cache, in the order that Layout says.
+template <class T, class Layout>
+inline void store_token(
+    const AttentionShape& s, const StepView& step, int token, bool is_last, int new_tokens, const float* qkv, T* keys,
+    T* values) {
     const int slot = step.slots[token];
-    const int block = slot / s.block_size, offset = slot % s.block_size;
-    const int lane = offset % 16;
+    const int32_t block = slot / s.block_size;
+    const int offset = slot % s.block_size, lane = offset % 16;
     const float* key = qkv + s.heads * s.dim;
     const float* value = key + s.kv_heads * s.dim;
     alignas(64) T narrow_key[kMaxDim], narrow_value[kMaxDim];
     for (int h = 0; h < s.kv_heads; ++h) {
-        const size_t base = (static_cast<size_t>(block) * s.kv_heads + h) * s.block_elements();
+        const size_t base = s.group_start(&block, h, 0);
         narrow_head(key + h * s.dim, s.dim, s.dim_padded, narrow_key);
         narrow_head(value + h * s.dim, s.dim, s.dim_padded, narrow_value);
         for (int d = 0; d < s.dim; ++d) {

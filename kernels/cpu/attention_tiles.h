@@ -161,7 +161,9 @@ inline void attend_by_tiles(
 
 // Attention in bfloat16, by tiles.
 struct TileAttention {
-    using Layout = TileLayout;
+    using Element = bf16;
+    static constexpr int kGroupExtra = 0;
+    static constexpr auto store_token = pw::store_token<bf16, TileLayout>;
     using Scratch = TileScratch;
     static void begin() { configure_tiles_for_attention(); }
     static constexpr auto attend = attend_by_tiles;

@@ -124,14 +124,41 @@ struct ChunkOfRows {
     }
 };
 
+// A row's scores of a chunk become weights, those of keys up to `last` of the chunk; each 16 are given to `keep`. Returns what the
+// sums over earlier chunks shrink by.
+template <class Keep>
+inline float soften(float* scores, int groups, int last, f32x16 scale, float& highest, f32x16& total, Keep keep) {
+    const i32x16 last_seen = splat_int(last);
+    f32x16 high = splat(highest);
+    for (int g = 0; g < groups; ++g) {
+        const Lanes16 seen = at_most(add(places(), splat_int(g * 16)), last_seen);
+        const f32x16 score = select(seen, load(scores + g * 16) * scale, splat(-INFINITY));
+        high = max(high, score);
+        store(scores + g * 16, score);
+    }
+    const float before = highest;
+    highest = largest(high);
+    const f32x16 factor = exp(splat(before) - splat(highest));
+    total = total * factor;
+    for (int g = 0; g < groups; ++g) {
+        const f32x16 weight = exp(load(scores + g * 16) - splat(highest));
+        total = total + weight;
+        keep(g, weight);
+    }
+    float each[16];
+    store(each, factor);
+    return each[0];
+}
+
 // Fetches a chunk's groups of keys or values. They lie scattered in memory, and a single query computes for a shorter time than
 // they take to come.
 template <class T>
-inline void fetch_groups(const AttentionShape& s, const int32_t* table, int kv_head, int first, int end, const T* layer) {
+inline void fetch_groups(
+    const AttentionShape& s, const int32_t* table, int kv_head, int first, int end, const T* layer, int extra) {
     const int groups = groups_of_chunk(first, end);
-    const size_t bytes = 16 * s.dim_padded * sizeof(T);
+    const size_t bytes = (16 * s.dim_padded + extra) * sizeof(T);
     for (int g = 0; g < groups; ++g) {
-        const char* group = reinterpret_cast<const char*>(layer + s.group_start(table, kv_head, first + g * 16));
+        const char* group = reinterpret_cast<const char*>(layer + s.group_start(table, kv_head, first + g * 16, extra));
         for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(group + i, _MM_HINT_T1);
     }
 }
@@ -163,28 +190,10 @@ inline void attend_by_vectors(
             scratch.groups[g] = layer_keys + s.group_start(table, kv_head, first + g * 16);
         for_row_groups(rows, [&](auto size, int row, int, int) { chunk.template score<size()>(row); });
         for (int row = 0; row < rows; ++row) {
-            float* scores = scratch.scores + row * kChunk;
-            const i32x16 last = splat_int(step.positions[tile.token + row / heads] - first);
-            f32x16 high = splat(highest[row]);
-            for (int g = 0; g < chunk.count; ++g) {
-                const Lanes16 seen = at_most(add(places(), splat_int(g * 16)), last);
-                const f32x16 score = select(seen, load(scores + g * 16) * scale, splat(-INFINITY));
-                high = max(high, score);
-                store(scores + g * 16, score);
-            }
-            const float before = highest[row];
-            highest[row] = largest(high);
-            const f32x16 factor = exp(splat(before) - splat(highest[row]));
-            float each[16];
-            store(each, factor);
-            shrink[row] = each[0];
-            f32x16 total = totals[row] * factor;
-            for (int g = 0; g < chunk.count; ++g) {
-                const f32x16 weight = exp(load(scores + g * 16) - splat(highest[row]));
-                total = total + weight;
+            const int last = step.positions[tile.token + row / heads] - first;
+            shrink[row] = soften(scratch.scores + row * kChunk, chunk.count, last, scale, highest[row], totals[row], [&](int g, f32x16 weight) {
                 store(scratch.weights + row * kChunk + g * 16, weight);
-            }
-            totals[row] = total;
+            });
         }
         for (int g = 0; g < chunk.count; ++g)
             scratch.groups[g] = layer_values + s.group_start(table, kv_head, first + g * 16);
@@ -200,7 +209,9 @@ inline void attend_by_vectors(
 
 template <class T>
 struct VectorAttention {
-    using Layout = VectorLayout<T>;
+    using Element = T;
+    static constexpr int kGroupExtra = 0;
+    static constexpr auto store_token = pw::store_token<T, VectorLayout<T>>;
     using Scratch = VectorScratch<T>;
     static void begin() {}
     static constexpr auto attend = attend_by_vectors<T>;

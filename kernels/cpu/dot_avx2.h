@@ -63,4 +63,38 @@ struct Lanes<int8_t> {
     static i32x16 exact(Sums sums, const int32_t*) { return sums; }
 };
 
+// A code becomes 16 bits wide: an int16 and it make an exact pair of products in 32 bits.
+inline i32x16 add_pairs(i32x16 sums, const int16_t* a, i32x16 b) { return Lanes<int8_t>::step(sums, a, b); }
+
+// 32 of int8, 16 bits wide.
+inline i32x16 widen(const int8_t* from) { return Lanes<int8_t>::right(from, 0); }
+
+template <>
+struct Lanes<Codes<8>> {
+    static constexpr int kStep = 2, kStepBytes = 32, kParts = 1, kMostRows = 6;
+    static i32x16 raw(const uint8_t* from) {
+        const __m128i* half = reinterpret_cast<const __m128i*>(from);
+        return {_mm256_cvtepu8_epi16(_mm_loadu_si128(half)), _mm256_cvtepu8_epi16(_mm_loadu_si128(half + 1))};
+    }
+    template <int kPart>
+    static i32x16 part(i32x16 raw) { return raw; }
+};
+
+// 16 bits have four codes of a channel, of every second column: those of part 0 in the lowest bits.
+template <>
+struct Lanes<Codes<4>> {
+    static constexpr int kStep = 8, kStepBytes = 64, kParts = 4, kMostRows = 4;
+    static i32x16 raw(const uint8_t* from) {
+        const __m256i* half = reinterpret_cast<const __m256i*>(from);
+        return {_mm256_loadu_si256(half), _mm256_loadu_si256(half + 1)};
+    }
+    template <int kPart>
+    static i32x16 part(i32x16 raw) {
+        const __m256i lowest = _mm256_set1_epi16(0x000F);
+        return {
+            _mm256_and_si256(_mm256_srli_epi16(raw.low, 4 * kPart), lowest),
+            _mm256_and_si256(_mm256_srli_epi16(raw.high, 4 * kPart), lowest)};
+    }
+};
+
 }  // namespace pw

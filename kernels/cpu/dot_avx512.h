@@ -51,4 +51,37 @@ struct Lanes<int8_t> {
     }
 };
 
+// A code becomes 16 bits wide: an int16 and it make an exact pair of products in 32 bits.
+inline i32x16 add_pairs(i32x16 sums, const int16_t* a, i32x16 b) {
+    int32_t pair;
+    std::memcpy(&pair, a, 4);
+    return _mm512_dpwssd_epi32(sums, _mm512_set1_epi32(pair), b);
+}
+
+// 32 of int8, 16 bits wide.
+inline i32x16 widen(const int8_t* from) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+template <>
+struct Lanes<Codes<8>> {
+    static constexpr int kStep = 2, kStepBytes = 32, kParts = 1, kMostRows = 8;
+    static i32x16 raw(const uint8_t* from) {
+        return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    }
+    template <int kPart>
+    static i32x16 part(i32x16 raw) { return raw; }
+};
+
+// 16 bits have four codes of a channel, of every second column: those of part 0 in the lowest bits.
+template <>
+struct Lanes<Codes<4>> {
+    static constexpr int kStep = 8, kStepBytes = 64, kParts = 4, kMostRows = 8;
+    static i32x16 raw(const uint8_t* from) { return _mm512_loadu_si512(from); }
+    template <int kPart>
+    static i32x16 part(i32x16 raw) {
+        return _mm512_and_si512(_mm512_srli_epi16(raw, 4 * kPart), _mm512_set1_epi16(0x000F));
+    }
+};
+
 }  // namespace pw

@@ -11,4 +11,11 @@ namespace pw {
 template <class T>
 struct Lanes;
 
+// Codes of 8 or 4 bits in groups, multiplied with int16. A step along K takes kStep columns by kParts vectors of pairs, whose codes
+// lie in kStepBytes; `raw` reads those of 16 channels, `part` makes one of the vectors of them. kMostRows is as below.
+template <int kBits>
+struct Codes {
+    static constexpr int kCodeBits = kBits;
+};
+
 }  // namespace pw

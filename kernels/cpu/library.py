@@ -7,10 +7,10 @@ import functools
 import os
 import sys
 import sysconfig
-from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
-_AVX2 = frozenset({"avx2", "fma", "bmi2"})
+_AVX2 = frozenset({"avx2", "fma", "f16c", "bmi2"})
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"}
 # Instruction sets, the best first, and what they need as Linux spells it in /proc/cpuinfo. One library has AVX-512 and AMX.
 _NEEDED = {"amx": _AVX512 | {"amx_tile", "amx_bf16", "amx_int8"}, "avx512": _AVX512, "avx2": _AVX2}
@@ -46,9 +46,12 @@ class Operation(Structure):
         ("table_type", c_int),
         ("projection", c_int),
         ("projections", c_int),
+        ("form", c_int),
+        ("group", c_int),
         ("source", c_void_p),
         ("out", c_void_p),
         ("scales", c_void_p),
+        ("group_sums", c_void_p),
         ("source_stride", c_int64),
         ("out_stride", c_int64),
         ("weight", c_void_p),
@@ -136,14 +139,17 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_map": (c_void_p, [c_size_t]),
     "pw_unmap": (None, [c_void_p, c_size_t]),
     "pw_team_create": (c_void_p, [c_int]),
-    "pw_panel_bytes": (c_size_t, [c_int, c_int, c_int]),
-    "pw_weights_create": (c_void_p, [c_int, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p]),
+    "pw_panel_bytes": (c_size_t, [c_int, c_int, c_int, c_int]),
+    "pw_weights_create": (c_void_p, [c_int, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p]),
     "pw_weights_destroy": (None, [c_void_p]),
     "pw_weights_pack": (None, [c_void_p, c_void_p, c_int, c_int, c_void_p, c_int]),
+    "pw_weights_pack_int8": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "pw_weights_pack_codes": (None, [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]),
     "pw_program_create": (c_void_p, [c_void_p, c_int, c_int, c_int, POINTER(AttentionShape)]),
     "pw_program_destroy": (None, [c_void_p]),
     "pw_program_add": (None, [c_void_p, POINTER(Operation)]),
     "pw_program_run": (None, [c_void_p, POINTER(StepView)]),
+    "pw_peak": (c_double, [c_void_p, c_int, c_int64]),
     "pw_sample": (None, [c_void_p, POINTER(SampleArguments)]),
 }
 

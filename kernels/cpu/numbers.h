@@ -1,5 +1,7 @@
-// Numbers that every instruction set's vectors share: bfloat16, masks of 16 lanes, rounding up.
+// Numbers that every instruction set's vectors share: bfloat16, float16, masks of 16 lanes, rounding up.
 #pragma once
+
+#include <immintrin.h>
 
 #include <cmath>
 #include <cstddef>
@@ -11,6 +13,8 @@ namespace pw {
 using bf16 = uint16_t;
 // A bit for each of 16 lanes.
 using Lanes16 = uint16_t;
+
+inline uint16_t to_half(float x) { return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT); }
 
 inline int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 

@@ -19,7 +19,8 @@ struct Product {
     const Weights* weights;
     const void* activations;  // [rows][activation_stride] of what the weights' type is multiplied with
     size_t activation_stride; // in elements
-    const float* token_scales;  // [rows], int8 only
+    const float* token_scales;  // [rows], not of floats
+    const int32_t* group_sums;  // [rows][groups]: the activations of each group added up, for codes
     float* out;               // [rows][out_stride]
     size_t out_stride;
     bool accumulate;          // add to what is there: the residual
@@ -104,11 +105,11 @@ inline void product_rows(const Product& p, int row, int panel, Ahead ahead) {
     }
 }
 
-// Calls `function` with numbers of rows that are known at compile time, at most kMostRows each and as even as can be: a group
+// Calls `function` with numbers of rows that are known at compile time, at most kMost each and as even as can be: a group
 // of one or two rows would wait for its own sums. The function also gets the group's first row, its number, and how many there are.
-template <class Function>
+template <int kMost = kMostRows, class Function>
 inline void for_row_groups(int rows, Function function) {
-    const int groups = (rows + kMostRows - 1) / kMostRows;
+    const int groups = (rows + kMost - 1) / kMost;
     for (int group = 0, row = 0; group < groups; ++group) {
         const int size = (rows - row + groups - group - 1) / (groups - group);
         switch (size) {
@@ -116,10 +117,14 @@ inline void for_row_groups(int rows, Function function) {
             case 2: function(std::integral_constant<int, 2>{}, row, group, groups); break;
             case 3: function(std::integral_constant<int, 3>{}, row, group, groups); break;
             case 4: function(std::integral_constant<int, 4>{}, row, group, groups); break;
-            case 5: function(std::integral_constant<int, 5>{}, row, group, groups); break;
-            case 6: function(std::integral_constant<int, 6>{}, row, group, groups); break;
+            case 5:
+                if constexpr (kMost > 4) function(std::integral_constant<int, 5>{}, row, group, groups);
+                break;
+            case 6:
+                if constexpr (kMost > 4) function(std::integral_constant<int, 6>{}, row, group, groups);
+                break;
             default:
-                if constexpr (kMostRows > 6) {
+                if constexpr (kMost > 6) {
                     if (size == 7)
                         function(std::integral_constant<int, 7>{}, row, group, groups);
                     else
@@ -132,17 +137,16 @@ inline void for_row_groups(int rows, Function function) {
 
 // What the thread that has a piece will probably take up after it: the piece behind those of all threads, or at the end of
 // these weights the beginning of the next.
-template <class T>
 inline Ahead ahead_of(const Product& p, int piece, int pieces, int threads) {
-    const size_t piece_bytes = 2 * kPanel * p.weights->k_padded * sizeof(T);
+    const size_t piece_bytes = 2 * p.weights->panel_bytes;
     const int then = piece + threads;
     if (then < pieces) {
-        const size_t all = static_cast<size_t>(p.weights->n_padded) * p.weights->k_padded * sizeof(T);
+        const size_t all = p.weights->n_padded / kPanel * p.weights->panel_bytes;
         const size_t from = then * piece_bytes;
         return {static_cast<const char*>(p.weights->panels) + from, all - from < piece_bytes ? all - from : piece_bytes};
     }
     if (p.next == nullptr) return {nullptr, 0};
-    const size_t all = static_cast<size_t>(p.next->n_padded) * p.next->k_padded * sizeof(T);
+    const size_t all = p.next->n_padded / kPanel * p.next->panel_bytes;
     const size_t from = (then - pieces) * piece_bytes;
     if (from + piece_bytes > all) return {nullptr, 0};
     return {static_cast<const char*>(p.next->panels) + from, piece_bytes};
@@ -182,7 +186,7 @@ inline void product(const Product& p, int rows, Team& team) {
     By::begin(rows);
     for (int piece = team.take(); piece < pieces; piece = team.take()) {
         const int panel = piece * 2;
-        const Ahead ahead = ahead_of<T>(p, piece, pieces, team.count());
+        const Ahead ahead = ahead_of(p, piece, pieces, team.count());
         if (panels - panel > 1)
             By::template panels<T, 2>(p, rows, panel, ahead);
         else

@@ -1,8 +1,9 @@
 """The CPU's backend: records a model's forward pass into a program, and runs that for each step with one call into C++.
 
-Weights are bfloat16, int8 or float32, and so are activations, in the width that the CPU multiplies (AVX2 has no products of
-bfloat16 and takes float32, and int16 for int8); the residual stream, the projections and all sums are float32; keys and
-values are bfloat16 (float32 for FLOAT32). Buffers are made when the forward pass is recorded, one for each operation and
+Weights are bfloat16, int8, float32, or codes of 8 or 4 bits in groups. Activations are made in the form that the product that reads
+them multiplies: AVX2 has no products of bfloat16 and takes float32, and int16 for int8; codes take int16 with the sums of
+their groups. The residual stream, the projections and all sums are float32; keys and values are bfloat16 (float32 for FLOAT32),
+or int8 with a scale for each token and head. Buffers are made when the forward pass is recorded, one for each operation and
 width: a value other than the residual stream has to be used before the same operation writes the next one of its width.
 """
 
@@ -19,11 +20,14 @@ from torch import Tensor
 from pennyweight.kernels.backend import Forward
 from pennyweight.kernels.geometry import Geometry
 from pennyweight.kernels.low_rank import LowRank
-from pennyweight.kernels.ops import Precision
+from pennyweight.kernels.ops import KVCacheDtype, Precision
+from pennyweight.kernels.quantised import QuantisedLinear
 from pennyweight.kernels.step import Step
 
 from .adapters import AdapterTable
 from .library import AttentionShape, Library, Operation, StepView
+from .mapped import MappedTensor
+from .packed_linear import PANEL, Form, PackedLinear, WeightType, pack
 
 # Tiles read whole groups of rows: buffers of activations have rows to spare up to a multiple of this.
 ROW_GROUP = 32
@@ -31,12 +35,14 @@ ROW_GROUP = 32
 MAX_WIDTH = 65536
 MAX_HEAD_DIM = 256
 
-_TYPES = {Precision.FLOAT32: 0, Precision.BFLOAT16: 1, Precision.INT8: 2}
 # Activations by their bytes.
 _FLOATS = {4: torch.float32, 2: torch.bfloat16}
 _INTEGERS = {2: torch.int16, 1: torch.int8}
-# K is padded to the elements of 64 bytes.
-_STEPS = {Precision.FLOAT32: 16, Precision.BFLOAT16: 32, Precision.INT8: 64}
+
+
+# Bytes of an element of keys and values, and of their scale for each token and head.
+_ELEMENTS = {WeightType.FLOAT32: 4, WeightType.BFLOAT16: 2, WeightType.INT8: 1}
+_SCALES = {WeightType.FLOAT32: 0, WeightType.BFLOAT16: 0, WeightType.INT8: 2}
 
 
 class _Kind(enum.IntEnum):
@@ -49,65 +55,19 @@ class _Kind(enum.IntEnum):
     LOW_RANK = 6
 
 
-class MappedTensor:
-    """Zeroed memory in huge pages where the system has them, touched first by whoever writes it. Freed with its owner."""
-
-    def __init__(self, library: Library, num_bytes: int) -> None:
-        self._library = library
-        self._num_bytes = max(num_bytes, 1)
-        address = library.c.pw_map(self._num_bytes)
-        if not address:
-            raise MemoryError(f"{num_bytes} bytes of memory are not to be had")
-        self.address: int = address
-
-    def __del__(self) -> None:
-        if hasattr(self, "address"):
-            self._library.c.pw_unmap(self.address, self._num_bytes)
-
-
-class PackedLinear:
-    """Weights [N, K] in the kernels' layout (product.h), with what belongs to them."""
-
-    def __init__(self, library: Library, precision: Precision, n: int, k: int, bias: Tensor | None) -> None:
-        kind = _TYPES[precision]
-        padded = round_up(n, 16)
-        self._library = library
-        self._panels = MappedTensor(library, library.c.pw_panel_bytes(kind, n, k))
-        self._scales = torch.zeros(padded if precision is Precision.INT8 else 0)
-        self._sums = torch.zeros(len(self._scales), dtype=torch.int32)
-        self._bias = torch.nn.functional.pad(bias.float(), (0, padded - n)) if bias is not None else None
-        self.n, self.k, self.n_padded = n, k, padded
-        self.address: int = library.c.pw_weights_create(
-            kind,
-            n,
-            k,
-            self._panels.address,
-            self._scales.data_ptr(),
-            self._sums.data_ptr(),
-            None if self._bias is None else self._bias.data_ptr(),
-        )
-
-    def pack(self, team: int, first: int, weight: Tensor) -> None:
-        """Put rows [first, first + len(weight)) in place."""
-        if weight.dtype not in (torch.float32, torch.bfloat16):
-            weight = weight.float()
-        weight = weight.contiguous()
-        source = 0 if weight.dtype is torch.float32 else 1
-        self._library.c.pw_weights_pack(self.address, team, first, weight.shape[0], weight.data_ptr(), source)
-
-    def __del__(self) -> None:
-        if hasattr(self, "address"):
-            self._library.c.pw_weights_destroy(self.address)
-
-
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What flows between recorded operations: a buffer [rows][stride], its width and, for int8, its rows' scales."""
+    """What flows between recorded operations: a buffer [rows][stride] and its width.
+
+    Of activations also their ``form``, and where it has them the rows' scales [rows] and the groups' sums [rows][groups].
+    """
 
     data: Tensor
     width: int
     of_rows: bool
+    form: Form | None = None
     scales: Tensor | None = None
+    group_sums: Tensor | None = None
 
     @property
     def stride(self) -> int:
@@ -117,29 +77,27 @@ class _Value:
 class CpuOps:
     """Implements Ops by recording. ``begin`` starts a program, ``program`` is its address."""
 
-    def __init__(self, library: Library, precision: Precision, threads: int) -> None:
+    def __init__(self, library: Library, precision: Precision, threads: int, kv_cache_dtype: KVCacheDtype) -> None:
         self.precision = precision
+        self._cache_type = _cache_type(precision, kv_cache_dtype)
+        self.weight_bytes = 0
         self._library = library
         self.team = library.team(threads)
-        dtypes = _INTEGERS if precision is Precision.INT8 else _FLOATS
-        self._activations = dtypes[library.c.pw_activation_bytes(_TYPES[precision])]
         self._geometry: Geometry | None = None
         self.program: int | None = None
-        self._buffers: dict[tuple[_Kind, int, bool], _Value] = {}
+        self._buffers: dict[tuple[_Kind, int, bool, Form | None], _Value] = {}
         self._kept: list[object] = []
 
-    def prepare_linear(self, parts: Sequence[Tensor], biases: Sequence[Tensor | None] = ()) -> PackedLinear:
+    def prepare_linear(
+        self, parts: Sequence[Tensor | QuantisedLinear], biases: Sequence[Tensor | None] = ()
+    ) -> PackedLinear:
         given = list(biases) or [None] * len(parts)
         bias = None
         if any(one is not None for one in given):
             pairs = zip(parts, given, strict=True)
             bias = torch.cat([torch.zeros(part.shape[0]) if one is None else one.float() for part, one in pairs])
-        rows = sum(part.shape[0] for part in parts)
-        linear = PackedLinear(self._library, self.precision, rows, parts[0].shape[1], bias)
-        first = 0
-        for part in parts:
-            linear.pack(self.team, first, part)
-            first += part.shape[0]
+        linear = pack(self._library, self.team, self.precision, parts, bias)
+        self.weight_bytes += linear.nbytes
         return linear
 
     def prepare_table(self, weight: Tensor) -> Tensor:
@@ -153,10 +111,10 @@ class CpuOps:
         """Make the cache and start a program for these sizes. Raises ValueError for sizes that the kernels can't do."""
         self._check(geometry)
         self._geometry = geometry
-        dim_padded = round_up(geometry.head_dim, 16 if self.precision is Precision.FLOAT32 else 32)
+        dim_padded = round_up(geometry.head_dim, 16 if self._cache_type is WeightType.FLOAT32 else 32)
         self._cos, self._sin = geometry.rope_cos.float().contiguous(), geometry.rope_sin.float().contiguous()
-        element = 4 if self.precision is Precision.FLOAT32 else 2
-        self._layer_bytes = geometry.num_blocks * geometry.num_kv_heads * geometry.block_size * dim_padded * element
+        tokens = geometry.num_blocks * geometry.num_kv_heads * geometry.block_size
+        self._layer_bytes = tokens * (dim_padded * _ELEMENTS[self._cache_type] + _SCALES[self._cache_type])
         self._cache = MappedTensor(self._library, 2 * geometry.num_layers * self._layer_bytes)
         shape = AttentionShape(
             geometry.num_heads,
@@ -171,7 +129,11 @@ class CpuOps:
         )
         self._attended = self._rows(geometry.num_heads * geometry.head_dim, torch.float32, of_rows=False)
         self.program = self._library.c.pw_program_create(
-            self.team, _TYPES[self.precision], self._library.isa == "amx", geometry.max_tokens, ctypes.byref(shape)
+            self.team,
+            self._cache_type,
+            self._library.isa == "amx",
+            geometry.max_tokens,
+            ctypes.byref(shape),
         )
 
     def embedding(self, table: Tensor) -> _Value:
@@ -182,8 +144,8 @@ class CpuOps:
         self._kept.append(table)
         return out
 
-    def rms_norm(self, x: _Value, weight: Tensor, eps: float) -> _Value:
-        out = self._activation(_Kind.RMS_NORM, x.width, x.of_rows)
+    def rms_norm(self, x: _Value, weight: Tensor, eps: float, reader: PackedLinear) -> _Value:
+        out = self._activation(_Kind.RMS_NORM, x.width, reader, of_rows=x.of_rows)
         self._record(_Kind.RMS_NORM, out, source=x, width=x.width, epsilon=eps, weight=weight.data_ptr())
         self._kept.append(weight)
         return out
@@ -198,15 +160,17 @@ class CpuOps:
         return residual
 
     def add_low_rank(self, out: _Value, a: _Value, projections: range) -> _Value:
-        operation = self._operation(_Kind.LOW_RANK, out, width=a.width, source=a, scales=a.scales)
+        operation = self._operation(_Kind.LOW_RANK, out, width=a.width, source=a)
         operation.projection, operation.projections = projections.start, len(projections)
         self._add(operation, a, out)
         return out
 
-    def attention(self, qkv: _Value, layer: int, q_norm: Tensor | None, k_norm: Tensor | None) -> _Value:
+    def attention(
+        self, qkv: _Value, layer: int, q_norm: Tensor | None, k_norm: Tensor | None, reader: PackedLinear
+    ) -> _Value:
         geometry = self._geometry
         assert geometry is not None
-        out = self._activation(_Kind.ATTENTION, geometry.num_heads * geometry.head_dim, of_rows=False)
+        out = self._activation(_Kind.ATTENTION, geometry.num_heads * geometry.head_dim, reader, of_rows=False)
         keys = self._cache.address + 2 * layer * self._layer_bytes
         self._record(
             _Kind.ATTENTION,
@@ -222,9 +186,9 @@ class CpuOps:
         self._kept += [q_norm, k_norm]
         return out
 
-    def silu_mul(self, gate_up: _Value) -> _Value:
+    def silu_mul(self, gate_up: _Value, reader: PackedLinear) -> _Value:
         width = gate_up.width // 2
-        out = self._activation(_Kind.SILU_MUL, width, gate_up.of_rows)
+        out = self._activation(_Kind.SILU_MUL, width, reader, of_rows=gate_up.of_rows)
         self._record(_Kind.SILU_MUL, out, source=gate_up, width=width)
         return out
 
@@ -246,9 +210,9 @@ class CpuOps:
     def _product(self, a: _Value, weight: PackedLinear, out: _Value, *, accumulate: bool) -> None:
         if a.width != weight.k:
             raise ValueError(f"a product of rows of {a.width} with weights of {weight.k}")
-        self._record(
-            _Kind.LINEAR, out, source=a, width=a.width, accumulate=accumulate, weight=weight.address, scales=a.scales
-        )
+        if a.form != weight.form:
+            raise ValueError(f"rows made for weights in {a.form} are multiplied with weights in {weight.form}")
+        self._record(_Kind.LINEAR, out, source=a, width=a.width, accumulate=accumulate, weight=weight.address)
         self._kept.append(weight)
 
     def _record(
@@ -258,45 +222,53 @@ class CpuOps:
         *,
         width: int,
         source: _Value | None = None,
-        scales: Tensor | None = None,
         accumulate: bool = False,
         epsilon: float = 0.0,
         **addresses: int | None,
     ) -> None:
-        operation = self._operation(kind, out, width=width, source=source, scales=scales)
+        operation = self._operation(kind, out, width=width, source=source)
         operation.accumulate, operation.epsilon = accumulate, epsilon
         for name, address in addresses.items():
             setattr(operation, name, address)
         self._add(operation, source, out)
 
-    def _operation(
-        self, kind: _Kind, out: _Value, *, width: int, source: _Value | None, scales: Tensor | None
-    ) -> Operation:
+    def _operation(self, kind: _Kind, out: _Value, *, width: int, source: _Value | None) -> Operation:
         operation = Operation(kind=kind, of_rows=out.of_rows, width=width)
         if source is not None:
             operation.source, operation.source_stride = source.data.data_ptr(), source.stride
         operation.out, operation.out_stride = out.data.data_ptr(), out.stride
-        factors = scales if scales is not None else out.scales
-        operation.scales = None if factors is None else factors.data_ptr()
+        # Activations are read by products and adapters, and written by everything else: never both.
+        if (
+            activation := next((one for one in (out, source) if one is not None and one.form is not None), None)
+        ) is not None:
+            assert activation.form is not None
+            operation.form, operation.group = activation.form.type, activation.form.group
+            operation.scales = None if activation.scales is None else activation.scales.data_ptr()
+            operation.group_sums = None if activation.group_sums is None else activation.group_sums.data_ptr()
         return operation
 
     def _add(self, operation: Operation, *kept: _Value | None) -> None:
         self._library.c.pw_program_add(self.program, ctypes.byref(operation))
         self._kept += kept
 
-    def _activation(self, kind: _Kind, width: int, of_rows: bool) -> _Value:
-        key = (kind, width, of_rows)
+    def _activation(self, kind: _Kind, width: int, reader: PackedLinear, *, of_rows: bool) -> _Value:
+        form = reader.form
+        key = (kind, width, of_rows, form)
         if key not in self._buffers:
-            data = self._rows(round_up(width, _STEPS[self.precision]), self._activations, of_rows=of_rows)
-            scales = torch.zeros(data.shape[0]) if self.precision is Precision.INT8 else None
-            self._buffers[key] = _Value(data, width, of_rows, scales)
+            element = self._library.c.pw_activation_bytes(form.type)
+            dtype = _INTEGERS[element] if form.is_whole else _FLOATS[element]
+            data = self._rows(round_up(width, form.row_step), dtype, of_rows=of_rows)
+            scales = torch.zeros(data.shape[0]) if form.is_whole else None
+            sums = torch.zeros(data.shape[0], width // form.group, dtype=torch.int32) if form.group else None
+            self._buffers[key] = _Value(data, width, of_rows, form, scales, sums)
         return self._buffers[key]
 
     def _wide(self, kind: _Kind, width: int, *, of_rows: bool) -> _Value:
-        key = (kind, width, of_rows)
+        key = (kind, width, of_rows, None)
         if key not in self._buffers:
-            # Products write whole panels of 16 channels.
-            self._buffers[key] = _Value(self._rows(round_up(width, 16), torch.float32, of_rows=of_rows), width, of_rows)
+            # Products write whole panels.
+            data = self._rows(round_up(width, PANEL), torch.float32, of_rows=of_rows)
+            self._buffers[key] = _Value(data, width, of_rows)
         return self._buffers[key]
 
     def _rows(self, stride: int, dtype: torch.dtype, *, of_rows: bool) -> Tensor:
@@ -317,11 +289,18 @@ class CpuOps:
 class CpuBackend:
     """Implements Backend with the compiled kernels."""
 
-    def __init__(self, library: Library, precision: Precision, *, threads: int) -> None:
+    def __init__(
+        self,
+        library: Library,
+        precision: Precision,
+        *,
+        threads: int,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+    ) -> None:
         self._library = library
-        self.ops = CpuOps(library, precision, threads)
+        self.ops = CpuOps(library, precision, threads, kv_cache_dtype)
         self.device = torch.device("cpu")
-        self.kv_dtype = torch.float32 if precision is Precision.FLOAT32 else torch.bfloat16
+        self.kv_cache_dtype = kv_cache_dtype
         self._logits: _Value | None = None
         self._adapters = AdapterTable()
 
@@ -362,6 +341,12 @@ class CpuBackend:
     def __del__(self) -> None:
         if self.ops.program is not None:
             self._library.c.pw_program_destroy(self.ops.program)
+
+
+def _cache_type(precision: Precision, kv_cache_dtype: KVCacheDtype) -> WeightType:
+    if kv_cache_dtype is KVCacheDtype.INT8:
+        return WeightType.INT8
+    return WeightType.FLOAT32 if precision is Precision.FLOAT32 else WeightType.BFLOAT16
 
 
 def round_up(value: int, multiple: int) -> int:

@@ -72,16 +72,19 @@ inline float largest_magnitude(const float* x, int count) {
     return largest(found);
 }
 
-// Symmetric quantisation of a row to -127 to 127; returns its scale (0 for a row of zeros).
-template <class Out>
+// The largest whole number of 16 bits, of either sign.
+constexpr int kMostInt16 = 32767;
+
+// Symmetric quantisation of a row to whole numbers of magnitude kMost; returns its scale (0 for a row of zeros).
+template <int kMost, class Out>
 inline float quantise_row(const float* x, int count, Out* out) {
     const float largest = largest_magnitude(x, count);
-    const f32x16 inverse = splat(largest > 0.0f ? 127.0f / largest : 0.0f);
+    const f32x16 inverse = splat(largest > 0.0f ? kMost / largest : 0.0f);
     for (int i = 0; i < count; i += 16) {
         const Lanes16 lanes = first_lanes(count - i);
         store(out + i, load(x + i, lanes) * inverse, lanes);
     }
-    return largest / 127.0f;
+    return largest / kMost;
 }
 
 }  // namespace pw

@@ -154,7 +154,7 @@ inline f32x16 load(const int16_t* from, Lanes16 lanes) {
         _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_load_si128(half))),
         _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_load_si128(half + 1)))};
 }
-// The nearest integers, for values that fit.
+// The nearest integers, within what fits.
 inline void store(int16_t* to, f32x16 x, Lanes16 lanes) {
     const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high));
     alignas(32) int16_t copy[16];
@@ -162,9 +162,24 @@ inline void store(int16_t* to, f32x16 x, Lanes16 lanes) {
     std::memcpy(to, copy, sizeof(int16_t) * static_cast<size_t>(__builtin_popcount(lanes)));
 }
 
+// 16 float16, and 16 bytes as integers.
+inline f32x16 load_half(const void* from) {
+    const __m128i* half = static_cast<const __m128i*>(from);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(half)), _mm256_cvtph_ps(_mm_loadu_si128(half + 1))};
+}
+inline i32x16 load_bytes(const void* from) {
+    const __m128i bytes = _mm_loadu_si128(static_cast<const __m128i*>(from));
+    return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+}
+
 inline i32x16 splat_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 inline f32x16 to_float(i32x16 x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
 inline i32x16 add(i32x16 a, i32x16 b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
+inline i32x16 subtract(i32x16 a, i32x16 b) { return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)}; }
+// The lower halves of the products.
+inline i32x16 multiply(i32x16 a, i32x16 b) {
+    return {_mm256_mullo_epi32(a.low, b.low), _mm256_mullo_epi32(a.high, b.high)};
+}
 inline i32x16 exclusive_or(i32x16 a, i32x16 b) {
     return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)};
 }

@@ -53,15 +53,30 @@ inline void store(bf16* to, f32x16 x, Lanes16 lanes) { _mm256_mask_storeu_epi16(
 inline f32x16 load(const int8_t* from, Lanes16 lanes) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes, from)));
 }
-// The nearest integers, for values that fit.
+inline f32x16 load(const int16_t* from, Lanes16 lanes) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(lanes, from)));
+}
+// The nearest integers, within what fits.
+inline void store(int16_t* to, f32x16 x, Lanes16 lanes) {
+    _mm256_mask_storeu_epi16(to, lanes, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x)));
+}
 inline void store(int8_t* to, f32x16 x, Lanes16 lanes) {
     _mm_mask_storeu_epi8(to, lanes, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+// 16 float16, and 16 bytes as integers.
+inline f32x16 load_half(const void* from) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from))); }
+inline i32x16 load_bytes(const void* from) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
 
 inline i32x16 splat_int(int32_t x) { return _mm512_set1_epi32(x); }
 inline i32x16 load(const int32_t* from) { return _mm512_loadu_si512(from); }
 inline f32x16 to_float(i32x16 x) { return _mm512_cvtepi32_ps(x); }
 inline i32x16 add(i32x16 a, i32x16 b) { return _mm512_add_epi32(a, b); }
+inline i32x16 subtract(i32x16 a, i32x16 b) { return _mm512_sub_epi32(a, b); }
+// The lower halves of the products.
+inline i32x16 multiply(i32x16 a, i32x16 b) { return _mm512_mullo_epi32(a, b); }
 inline i32x16 exclusive_or(i32x16 a, i32x16 b) { return _mm512_xor_si512(a, b); }
 template <int kBits>
 inline i32x16 shift_right(i32x16 x) { return _mm512_srli_epi32(x, kBits); }

@@ -96,6 +96,14 @@ FLAGS = (
         MODEL,
     ),
     Flag(
+        ("--kv-cache-dtype",),
+        "engine",
+        "kv_cache_dtype",
+        str,
+        "auto or int8: how keys and values are kept. auto is as they are computed; int8 has room for nearly twice the tokens.",
+        MODEL,
+    ),
+    Flag(
         ("--max-model-len",),
         "engine",
         "max_model_len",

@@ -101,17 +101,17 @@ class TinyDecoder:
             x = ops.embedding(table)
             for layer in range(self.layers):
                 first = 7 * layer
-                a = ops.rms_norm(x, vector[f"{layer}.input_norm"], 1e-5)
+                a = ops.rms_norm(x, vector[f"{layer}.input_norm"], 1e-5, linear[f"{layer}.qkv"])
                 qkv = ops.add_low_rank(ops.linear(a, linear[f"{layer}.qkv"]), a, range(first, first + 3))
                 norms = (vector[f"{layer}.q_norm"], vector[f"{layer}.k_norm"]) if self.qk_norm else (None, None)
-                heads = ops.attention(qkv, layer, *norms)
+                heads = ops.attention(qkv, layer, *norms, linear[f"{layer}.o"])
                 x = ops.add_low_rank(ops.linear_add(x, heads, linear[f"{layer}.o"]), heads, range(first + 3, first + 4))
-                a = ops.rms_norm(x, vector[f"{layer}.post_norm"], 1e-5)
+                a = ops.rms_norm(x, vector[f"{layer}.post_norm"], 1e-5, linear[f"{layer}.gate_up"])
                 gate_up = ops.add_low_rank(ops.linear(a, linear[f"{layer}.gate_up"]), a, range(first + 4, first + 6))
-                inner = ops.silu_mul(gate_up)
+                inner = ops.silu_mul(gate_up, linear[f"{layer}.down"])
                 x = ops.linear_add(x, inner, linear[f"{layer}.down"])
                 x = ops.add_low_rank(x, inner, range(first + 6, first + 7))
-            x = ops.rms_norm(ops.logit_rows(x), vector["final_norm"], 1e-5)
+            x = ops.rms_norm(ops.logit_rows(x), vector["final_norm"], 1e-5, linear["head"])
             return ops.linear(x, linear["head"])
 
         backend.allocate(self.geometry)

@@ -12,7 +12,7 @@ from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.cpu import library as cpu_library
 from pennyweight.kernels.cpu.library import Library, cpu_isa, library_path
 from pennyweight.kernels.cpu.program import CpuBackend
-from pennyweight.kernels.ops import Precision
+from pennyweight.kernels.ops import KVCacheDtype, Precision
 from pennyweight.kernels.torch_backend import TorchBackend
 
 SHAPES = {
@@ -24,7 +24,7 @@ SHAPES = {
     "odd sizes": TinyDecoder(hidden=50, intermediate=70, heads=3, kv_heads=3, head_dim=10, vocab=37),
     "blocks of 32": TinyDecoder(block_size=32, num_blocks=32),
 }
-EVERYTHING = "avx2 fma bmi2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8"
+EVERYTHING = "avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8"
 
 
 @pytest.fixture(params=["amx", "avx512", "avx2"])
@@ -92,8 +92,33 @@ def test_int8_and_bfloat16_are_those_of_plain_pytorch(library: Library, precisio
     assert ((ours - theirs).std() / theirs.std()).item() < 0.02
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("precision", list(Precision))
-def test_a_sequence_gets_the_same_bits_in_any_company(library: Library, precision: Precision) -> None:
+def test_a_cache_in_int8_stays_close_to_the_reference(library: Library, shape: str, precision: Precision) -> None:
+    decoder = SHAPES[shape]
+    kernels = decoder.install(CpuBackend(library, precision, threads=2, kv_cache_dtype=KVCacheDtype.INT8))
+    plain = decoder.install(TorchBackend(precision, torch.device("cpu"), kv_cache_dtype=KVCacheDtype.INT8))
+    lengths = [1, 15, 16, 280 if decoder.num_blocks * decoder.block_size > 900 else 40]
+    where = tables(decoder, [length + 2 for length in lengths])
+    prompts = [tokens_of(seed, length, decoder.vocab) for seed, length in enumerate(lengths)]
+    steps = [
+        [(prompt, 0, table) for prompt, table in zip(prompts, where, strict=True)][:3],
+        [(prompts[3][: lengths[3] // 2], 0, where[3])],
+        [(prompts[3], lengths[3] // 2, where[3])],
+        [([*prompt, 5], len(prompt), table) for prompt, table in zip(prompts, where, strict=True)],
+    ]
+    for work in steps:
+        ours, theirs = (run(backend, work, decoder.block_size) for backend in (kernels, plain))
+        assert ((ours - theirs).square().mean().sqrt() / theirs.std()).item() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("precision", "kv_cache_dtype"),
+    [*((precision, KVCacheDtype.AUTO) for precision in Precision), (Precision.BFLOAT16, KVCacheDtype.INT8)],
+)
+def test_a_sequence_gets_the_same_bits_in_any_company(
+    library: Library, precision: Precision, kv_cache_dtype: KVCacheDtype
+) -> None:
     decoder = SHAPES["grouped"]
     prompt = tokens_of(11, 330, decoder.vocab)
     others = [tokens_of(seed, 5 + 13 * seed, decoder.vocab) for seed in range(9)]
@@ -114,20 +139,24 @@ def test_a_sequence_gets_the_same_bits_in_any_company(library: Library, precisio
             kept[stop] = run(backend, step, 16)[-1]
         return torch.stack([kept[200], kept[329], kept[330]])
 
-    alone = prefill_alone_then_decode_alone(decoder.install(CpuBackend(library, precision, threads=1)))
-    together = prefill_in_odd_chunks_beside_others(decoder.install(CpuBackend(library, precision, threads=2)))
+    def made(threads: int) -> Backend:
+        return decoder.install(CpuBackend(library, precision, threads=threads, kv_cache_dtype=kv_cache_dtype))
+
+    alone = prefill_alone_then_decode_alone(made(1))
+    together = prefill_in_odd_chunks_beside_others(made(2))
     torch.testing.assert_close(alone, together, rtol=0, atol=0)
 
 
-def test_what_another_sequence_left_in_a_block_does_not_count(library: Library) -> None:
+@pytest.mark.parametrize("kv_cache_dtype", KVCacheDtype)
+def test_what_another_sequence_left_in_a_block_does_not_count(library: Library, kv_cache_dtype: KVCacheDtype) -> None:
     decoder = SHAPES["grouped"]
-    backend = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1))
+    backend = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1, kv_cache_dtype=kv_cache_dtype))
     prompt, table = tokens_of(1, 5, decoder.vocab), [4]
     clean = run(backend, [(prompt, 0, table)], 16)
     poisoned = decoder.weights["embedding"][3].clone()
     decoder.weights["embedding"][3] = float("nan")
     try:
-        spoiling = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1))
+        spoiling = decoder.install(CpuBackend(library, Precision.BFLOAT16, threads=1, kv_cache_dtype=kv_cache_dtype))
     finally:
         decoder.weights["embedding"][3] = poisoned
     assert run(spoiling, [([3] * 16, 0, table)], 16).isnan().all()
@@ -141,8 +170,8 @@ def test_what_another_sequence_left_in_a_block_does_not_count(library: Library) 
 @pytest.mark.parametrize(
     ("flags", "most", "expected"),
     [
-        ("sse2 avx2 fma bmi2", None, "avx2"),
-        ("sse2 avx2 fma bmi2 avx512f avx512bw avx512dq avx512vl", None, "avx2"),
+        ("sse2 avx2 fma f16c bmi2", None, "avx2"),
+        ("sse2 avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl", None, "avx2"),
         (EVERYTHING, None, "amx"),
         (EVERYTHING, "avx512", "avx512"),
         (EVERYTHING, "avx2", "avx2"),

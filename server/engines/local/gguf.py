@@ -64,11 +64,21 @@ class GGUFModel:
 
         Raises KeyError for an unknown name, ModelError for a quantisation that is not done.
         """
-        values = self.file.dequantize(self.names[name])
+        return self._in_order(name, self.file.dequantize(self.names[name]))
+
+    def quant_type(self, name: str) -> str:
+        """How a tensor is stored, as llama.cpp calls it."""
+        return self.file.tensors[self.names[name]].quant_type.name
+
+    def raw(self, name: str) -> npt.NDArray[np.uint8]:
+        """A tensor's rows as they are stored, [rows, bytes], in their Hugging Face order."""
+        return self._in_order(name, self.file.raw(self.names[name]))
+
+    def _in_order(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         for suffix, num_heads in self._heads.items():
             if f".{suffix}." in name:
-                return _undo_permutation(values, num_heads)
-        return values
+                return _undo_permutation(rows, num_heads)
+        return rows
 
 
 def hf_name(name: str) -> str:

@@ -49,14 +49,15 @@ class GGUFTensor:
 class GGUFFile:
     """An open GGUF file: ``metadata`` by key and ``tensors`` by name, both read at once; tensor data on demand.
 
-    Raises ModelError for a file that is missing, not GGUF, truncated, or one part of several.
+    The file is mapped, or read and held in memory. Raises ModelError for a file that is missing, not GGUF, truncated, or one part of several.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hold: bool = False) -> None:
         self.path = path
+        self._data: mmap.mmap | bytes
         try:
             with path.open("rb") as file:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._data = file.read() if hold else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file can't be mapped
             raise ModelError(f"{path} can't be read: {error}") from error
         try:
@@ -77,8 +78,9 @@ class GGUFFile:
 
     def close(self) -> None:
         """End the mapping, or leave that to the last array that still views it."""
-        with contextlib.suppress(BufferError):
-            self._data.close()
+        if isinstance(self._data, mmap.mmap):
+            with contextlib.suppress(BufferError):
+                self._data.close()
 
     def dequantize(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor's values as float32. Raises ModelError for a quantisation that is not done, naming it."""
@@ -89,15 +91,19 @@ class GGUFFile:
                 f"{self.path} holds {name} as {quant_type.name}; the native engine reads {', '.join(sorted(QUANT_TYPES))}. "
                 "Take a file of one of these types, or serve this one with llama.cpp"
             )
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=tensor.nbytes, offset=tensor.offset)
-        rows = raw.reshape(*tensor.shape[:-1], -1)
-        return dequantize(rows, quant_type).reshape(tensor.shape)
+        return dequantize(self.raw(name), quant_type).reshape(tensor.shape)
+
+    def raw(self, name: str) -> npt.NDArray[np.uint8]:
+        """A tensor's bytes, its innermost dimension's as they are stored: a view, only to be read."""
+        tensor = self.tensors[name]
+        whole = np.frombuffer(self._data, dtype=np.uint8, count=tensor.nbytes, offset=tensor.offset)
+        return whole.reshape(*tensor.shape[:-1], -1)
 
 
 class _HeaderReader:
     """A cursor over the file's start. Raises struct.error or ValueError where the bytes are no header."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self._data = data
         self._offset = 0
 

@@ -32,10 +32,10 @@ class ModelCost:
     kv_bytes: int
 
 
-def model_cost(config: ModelConfig, *, bytes_per_weight: int, bytes_per_kv: int) -> ModelCost:
-    """The cost of a model whose linear layers and head have weights of so many bytes, and its keys and values likewise.
+def model_cost(config: ModelConfig, *, weight_bytes: int, bytes_per_embedding: int, kv_bytes: int) -> ModelCost:
+    """The cost of a model whose linear layers and head have ``weight_bytes`` in all.
 
-    The token table is kept in bfloat16, or in float32 where the weights are.
+    An element of the token table has ``bytes_per_embedding``, a token's keys and values of all layers have ``kv_bytes``.
     """
     linear = sum(one.rows * one.columns for one in model_projections(config))
     head = config.vocab_size * config.hidden_size
@@ -43,7 +43,7 @@ def model_cost(config: ModelConfig, *, bytes_per_weight: int, bytes_per_kv: int)
         token_flops=2 * linear,
         logits_flops=2 * head,
         attention_flops=4 * config.num_layers * config.num_heads * config.head_dim,
-        weight_bytes=(linear + head) * bytes_per_weight,
-        token_bytes=config.hidden_size * max(2, bytes_per_weight),
-        kv_bytes=2 * config.num_layers * config.num_kv_heads * config.head_dim * bytes_per_kv,
+        weight_bytes=weight_bytes,
+        token_bytes=config.hidden_size * bytes_per_embedding,
+        kv_bytes=kv_bytes,
     )

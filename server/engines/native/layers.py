@@ -17,15 +17,15 @@ class Product:
     """A matrix product, and what adapters add to the projections that it is made of."""
 
     def __init__(self, weight: PreparedLinear, projections: range) -> None:
-        self._weight = weight
+        self.weight = weight
         self._projections = projections
 
     def __call__(self, a: Activation, ops: Ops) -> Projection:
-        return ops.add_low_rank(ops.linear(a, self._weight), a, self._projections)
+        return ops.add_low_rank(ops.linear(a, self.weight), a, self._projections)
 
     def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
         """residual + product, in place."""
-        return ops.add_low_rank(ops.linear_add(residual, a, self._weight), a, self._projections)
+        return ops.add_low_rank(ops.linear_add(residual, a, self.weight), a, self._projections)
 
 
 class Attention:
@@ -51,11 +51,11 @@ class Attention:
         parts = (("q_proj", queries), ("k_proj", keys), ("v_proj", keys))
         self._layer = layer
         qkv = ops.prepare_linear(
-            [checkpoint.take(f"{prefix}.{name}.weight", rows, hidden) for name, rows in parts],
+            [checkpoint.take_linear(f"{prefix}.{name}", rows, hidden) for name, rows in parts],
             [checkpoint.take(f"{prefix}.{name}.bias", rows) for name, rows in parts] if qkv_bias else (),
         )
         output = ops.prepare_linear(
-            [checkpoint.take(f"{prefix}.o_proj.weight", hidden, queries)],
+            [checkpoint.take_linear(f"{prefix}.o_proj", hidden, queries)],
             [checkpoint.take(f"{prefix}.o_proj.bias", hidden)] if output_bias else (),
         )
         self._qkv = Product(qkv, places(layer, QKV))
@@ -65,9 +65,14 @@ class Attention:
             self._q_norm = ops.prepare_vector(checkpoint.take(f"{prefix}.q_norm.weight", head_dim))
             self._k_norm = ops.prepare_vector(checkpoint.take(f"{prefix}.k_norm.weight", head_dim))
 
+    @property
+    def weight(self) -> PreparedLinear:
+        """What reads the input."""
+        return self._qkv.weight
+
     def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
         """residual + attention(a), in place."""
-        heads = ops.attention(self._qkv(a, ops), self._layer, self._q_norm, self._k_norm)
+        heads = ops.attention(self._qkv(a, ops), self._layer, self._q_norm, self._k_norm, self._output.weight)
         return self._output.add_to(residual, heads, ops)
 
 
@@ -79,19 +84,24 @@ class GatedMLP:
         prefix = f"model.layers.{layer}.mlp"
         names = ("gate_proj", "up_proj")
         gate_up = ops.prepare_linear(
-            [checkpoint.take(f"{prefix}.{name}.weight", inner, hidden) for name in names],
+            [checkpoint.take_linear(f"{prefix}.{name}", inner, hidden) for name in names],
             [checkpoint.take(f"{prefix}.{name}.bias", inner) for name in names] if bias else (),
         )
         down = ops.prepare_linear(
-            [checkpoint.take(f"{prefix}.down_proj.weight", hidden, inner)],
+            [checkpoint.take_linear(f"{prefix}.down_proj", hidden, inner)],
             [checkpoint.take(f"{prefix}.down_proj.bias", hidden)] if bias else (),
         )
         self._gate_up = Product(gate_up, places(layer, GATE_UP))
         self._down = Product(down, places(layer, DOWN))
 
+    @property
+    def weight(self) -> PreparedLinear:
+        """What reads the input."""
+        return self._gate_up.weight
+
     def add_to(self, residual: Hidden, a: Activation, ops: Ops) -> Hidden:
         """residual + mlp(a), in place."""
-        return self._down.add_to(residual, ops.silu_mul(self._gate_up(a, ops)), ops)
+        return self._down.add_to(residual, ops.silu_mul(self._gate_up(a, ops), self._down.weight), ops)
 
 
 class DecoderLayer:
@@ -122,8 +132,8 @@ class DecoderLayer:
 
     def __call__(self, x: Hidden, ops: Ops) -> Hidden:
         """The residual stream after this block, in place."""
-        x = self._attention.add_to(x, ops.rms_norm(x, self._input_norm, self._eps), ops)
-        return self._mlp.add_to(x, ops.rms_norm(x, self._post_attention_norm, self._eps), ops)
+        x = self._attention.add_to(x, ops.rms_norm(x, self._input_norm, self._eps, self._attention.weight), ops)
+        return self._mlp.add_to(x, ops.rms_norm(x, self._post_attention_norm, self._eps, self._mlp.weight), ops)
 
 
 class Embedding:
@@ -137,9 +147,11 @@ class Embedding:
         self._norm = ops.prepare_vector(checkpoint.take("model.norm.weight", config.hidden_size))
         if config.tie_word_embeddings:
             checkpoint.skip("lm_head.weight")  # some checkpoints hold the tied tensor twice
+            tied = "model.embed_tokens"
+            head = checkpoint.take_linear(tied, *shape) if checkpoint.is_quantised(tied) else table
         else:
-            table = checkpoint.take("lm_head.weight", *shape)
-        self._head = ops.prepare_linear([table])
+            head = checkpoint.take_linear("lm_head", *shape)
+        self._head = ops.prepare_linear([head])
 
     def embed(self, ops: Ops) -> Hidden:
         """The residual stream that the step's tokens start."""
@@ -147,7 +159,7 @@ class Embedding:
 
     def logits(self, x: Hidden, ops: Ops) -> Projection:
         """The final norm and the head over the rows whose logits are wanted, [R, V]."""
-        return ops.linear(ops.rms_norm(ops.logit_rows(x), self._norm, self._eps), self._head)
+        return ops.linear(ops.rms_norm(ops.logit_rows(x), self._norm, self._eps, self._head), self._head)
 
 
 class Decoder:

@@ -13,10 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pennyweight.quantize.formats.base import Format
 from pennyweight.server.engines.local.gguf import GGUFModel
 from pennyweight.server.engines.local.gguf_file import GGUFFile
 from pennyweight.server.engines.local.weights_digest import weights_digest
 from pennyweight.server.errors import ModelError
+
+from .gguf_format import GGUFBlocks
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -40,6 +43,10 @@ class Weights(Protocol):
 
         Raises KeyError for a name that isn't there, ModelError where the tensor is of a kind that can't be read.
         """
+        ...
+
+    def own_format(self) -> Format | None:
+        """How the file itself keeps quantised projections, where ``load`` would give floats; None for files that don't."""
         ...
 
     def hash(self) -> str:
@@ -70,6 +77,8 @@ def open_weights(path: Path) -> Weights:
 
 def hold_weights(path: Path) -> Weights:
     """The same, read into memory once and kept there, closing or not, as long as the object lives."""
+    if path.suffix == ".gguf":
+        return _GGUFWeights(GGUFFile(path, hold=True))
     with open_weights(path) as weights:
         return _HeldWeights({name: weights.load(name).clone() for name in weights.names()}, weights.hash())
 
@@ -156,6 +165,9 @@ class _SafetensorsWeights:
             raise ModelError(f"tensor {name} can't be read from {path}: {error}") from error
         return tensor
 
+    def own_format(self) -> None:
+        return None
+
     def hash(self) -> str:
         return weights_digest((file.path, file.header_bytes) for file in self._files)
 
@@ -183,6 +195,9 @@ class _HeldWeights:
 
     def load(self, name: str) -> Tensor:
         return self._tensors[name]
+
+    def own_format(self) -> None:
+        return None
 
     def hash(self) -> str:
         return self._digest
@@ -212,6 +227,9 @@ class _GGUFWeights:
         values = self._model.load(name)
         # What was stored as float32 is a view of the read-only mapping, which torch does not take.
         return torch.from_numpy(values if values.flags.writeable else np.array(values))
+
+    def own_format(self) -> Format:
+        return GGUFBlocks(self._model)
 
     def hash(self) -> str:
         return weights_digest([(self._model.file.path, self._model.file.data_start)])

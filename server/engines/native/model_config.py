@@ -61,7 +61,8 @@ class Rope:
 class ModelConfig:
     """A dense decoder-only model of one of ``FAMILIES``. ``attention_bias`` and ``mlp_bias`` are as Llama has them.
 
-    ``sliding_window`` is what the checkpoint says; it is only there when it reaches over the whole context.
+    ``sliding_window`` is what the checkpoint says; it is only there when it reaches over the whole context. ``quantization`` is
+    what it says of how its weights are quantised.
     """
 
     family: str
@@ -80,6 +81,7 @@ class ModelConfig:
     mlp_bias: bool
     torch_dtype: str
     sliding_window: int | None
+    quantization: Mapping[str, Any] | None
 
 
 def load_model_config(path: Path) -> ModelConfig:
@@ -120,6 +122,7 @@ def parse_model_config(raw: Mapping[str, Any], source: str) -> ModelConfig:
         mlp_bias=family == "llama" and bool(raw.get("mlp_bias")),
         torch_dtype=str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch."),
         sliding_window=_window(fields, family, num_layers, max_positions),
+        quantization=_quantization(raw, source),
     )
 
 
@@ -189,15 +192,20 @@ def _family(raw: Mapping[str, Any], source: str) -> str:
 
 def _refuse_what_is_not_done(fields: _Fields, family: str) -> None:
     raw = fields.raw
-    if quantization := raw.get("quantization_config"):
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else quantization
-        raise fields.refuse(f"quantised weights ({method})")
     if raw.get("num_local_experts") or raw.get("num_experts"):
         raise fields.refuse("a mixture of experts")
     if raw.get("hidden_act", "silu") not in ("silu", "swish"):
         raise fields.refuse(f"the activation {raw['hidden_act']!r}")
     if family == "qwen3" and raw.get("attention_bias"):
         raise fields.refuse("attention_bias with Qwen3")
+
+
+def _quantization(raw: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
+    """``quantization_config``, or ``compression_config`` as older versions of LLM Compressor called it."""
+    found = raw.get("quantization_config") or raw.get("compression_config")
+    if found and not isinstance(found, dict):
+        raise ModelError(f"the configuration of {source} has a quantization_config that is no JSON object")
+    return found or None
 
 
 def _rope(raw: Mapping[str, Any], source: str, head_dim: int) -> Rope:

@@ -14,7 +14,7 @@ from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.dispatch import select_backend
 from pennyweight.kernels.geometry import Geometry
 from pennyweight.kernels.low_rank import LowRank
-from pennyweight.kernels.ops import Precision
+from pennyweight.kernels.ops import KVCacheDtype, Precision
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.errors import ModelError
 from pennyweight.server.types import Adapter
@@ -22,7 +22,7 @@ from pennyweight.server.types import Adapter
 from .adapter_loader import load_adapter
 from .batch import Batch, PositionLogprobs, ScheduledSequence, StepResult
 from .capacity import plan_capacity, step_tokens
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, read_format
 from .cost import ModelCost, model_cost
 from .families.registry import FAMILIES
 from .loader import Weights, open_weights
@@ -35,7 +35,6 @@ from .step_builder import StepBuilder, num_prompt_rows
 
 # Rows of logits for prompt tokens in one step; each costs the head a row and a log-softmax over the vocabulary.
 MAX_PROMPT_LOGPROB_ROWS = 64
-WEIGHT_BYTES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2, Precision.INT8: 1}
 
 
 class ModelRunner:
@@ -63,14 +62,18 @@ class ModelRunner:
         self.max_prompt_logprob_rows = MAX_PROMPT_LOGPROB_ROWS
         threads = settings.threads or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
-        self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager)
+        kv_cache_dtype = resolve_kv_cache_dtype(settings.kv_cache_dtype)
+        self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager, kv_cache_dtype)
         with open_weights(path) if weights is None else weights as weights:
             self._weights_hash = weights.hash()
-            checkpoint = Checkpoint(weights, on_progress)
+            checkpoint = Checkpoint(weights, on_progress, read_format(config) or weights.own_format())
             model = FAMILIES[config.family](config, self._backend.ops, checkpoint)
             checkpoint.close()
         self.cost: ModelCost = model_cost(
-            config, bytes_per_weight=WEIGHT_BYTES[self.precision], bytes_per_kv=self._backend.kv_dtype.itemsize
+            config,
+            weight_bytes=self._backend.ops.weight_bytes,
+            bytes_per_embedding=4 if self.precision is Precision.FLOAT32 else 2,
+            kv_bytes=_kv_bytes(config, self._backend),
         )
         geometry = _plan_geometry(config, settings, self._backend)
         self.max_model_len = geometry.max_model_len
@@ -94,6 +97,7 @@ class ModelRunner:
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
+            "kv_cache_dtype": str(self._backend.kv_cache_dtype),
             **self.kernels,
         }
 
@@ -190,6 +194,20 @@ def resolve_precision(dtype: str) -> Precision:
         raise ModelError(f"no dtype is called {dtype!r}; there are auto, {', '.join(Precision)}") from error
 
 
+def resolve_kv_cache_dtype(name: str) -> KVCacheDtype:
+    """Raises ModelError for a name that is none."""
+    try:
+        return KVCacheDtype(name)
+    except ValueError as error:
+        raise ModelError(f"no kv_cache_dtype is called {name!r}; there are {', '.join(KVCacheDtype)}") from error
+
+
+def _kv_bytes(config: ModelConfig, backend: Backend) -> int:
+    """Of a token's keys and values in all layers."""
+    per_head = backend.kv_cache_dtype.bytes_per_head(backend.ops.precision, config.head_dim)
+    return 2 * config.num_layers * config.num_kv_heads * per_head
+
+
 def _free_cuda_memory(device: torch.device) -> int:
     torch.cuda.empty_cache()  # what loading has left to the allocator is free too
     return torch.cuda.mem_get_info(device)[0]
@@ -197,11 +215,10 @@ def _free_cuda_memory(device: torch.device) -> int:
 
 def _plan_geometry(config: ModelConfig, settings: EngineSettings, backend: Backend) -> Geometry:
     is_cuda = backend.device.type == "cuda"
-    bytes_per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * backend.kv_dtype.itemsize
     capacity = plan_capacity(
         settings,
         model_len=config.max_position_embeddings,
-        bytes_per_block=bytes_per_token * settings.block_size,
+        bytes_per_block=_kv_bytes(config, backend) * settings.block_size,
         free_memory=_free_cuda_memory(backend.device) if is_cuda else available_memory(),
         is_cuda=is_cuda,
     )

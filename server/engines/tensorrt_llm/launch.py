@@ -87,6 +87,11 @@ def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
         raise ConfigError(
             "engine.dtype int8 is the native engine's: TensorRT-LLM serves a checkpoint quantised already"
         )
+    if settings.kv_cache_dtype != "auto":
+        raise ConfigError(
+            f"engine.kv_cache_dtype {settings.kv_cache_dtype} is the native engine's: TensorRT-LLM takes "
+            "engine_args: {kv_cache_config: {dtype: fp8}}"
+        )
     if settings.device != "auto":
         raise ConfigError(
             "engine.device is the native engine's: TensorRT-LLM takes a CUDA card, and CUDA_VISIBLE_DEVICES picks one"

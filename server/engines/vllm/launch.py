@@ -77,6 +77,10 @@ def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
             "engine.dtype int8 is the native engine's: vLLM serves a checkpoint that is quantised already, or takes "
             "engine_args: {quantization: ...}"
         )
+    if settings.kv_cache_dtype != "auto":
+        raise ConfigError(
+            f"engine.kv_cache_dtype {settings.kv_cache_dtype} is the native engine's: vLLM takes engine_args: {{kv_cache_dtype: fp8}} on a card"
+        )
     if settings.device != "auto":
         raise ConfigError(
             "engine.device is the native engine's: vLLM takes the device that it was built for; CUDA_VISIBLE_DEVICES picks a card"

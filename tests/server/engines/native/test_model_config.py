@@ -98,7 +98,6 @@ def test_what_a_configuration_may_leave_out_has_the_defaults_of_its_family() -> 
         ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}}, "'dynamic'"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "differ by layer"),
         ({"partial_rotary_factor": 0.5}, "a part of each head"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
         ({"num_local_experts": 8}, "mixture of experts"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"architectures": ["MistralForCausalLM"], "sliding_window": 4096}, "sliding-window"),

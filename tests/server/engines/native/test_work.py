@@ -125,11 +125,11 @@ def test_a_models_cost_follows_from_its_weights(tmp_path: Path, kind: str) -> No
     linear = sum(weight.numel() for name, weight in model.named_parameters() if "_proj.weight" in name)
     head = model.lm_head.weight.numel()
     config = load_model_config(tmp_path)
-    cost = model_cost(config, bytes_per_weight=2, bytes_per_kv=2)
+    cost = model_cost(config, weight_bytes=2 * (linear + head), bytes_per_embedding=2, kv_bytes=8)
     assert (cost.token_flops, cost.logits_flops) == (2 * linear, 2 * head)
     assert cost.weight_bytes == 2 * (linear + head)
     assert cost.attention_flops == 4 * config.num_layers * config.num_heads * config.head_dim
-    assert cost.kv_bytes == 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim
+    assert cost.kv_bytes == 8
 
 
 def test_an_engine_counts_each_token_once_whatever_its_batches(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_an_engine_counts_each_token_once_whatever_its_batches(tmp_path: Path) -
     prompts = sum(20 + number for number in range(5))
     # An answer's last token is never computed: nothing follows it.
     assert (work.prefill_tokens, work.decode_tokens, work.recomputed_tokens) == (prompts, 5 * 5, 0)
-    cost = model_cost(load_model_config(tmp_path), bytes_per_weight=4, bytes_per_kv=4)
+    cost = model_cost(load_model_config(tmp_path), weight_bytes=1, bytes_per_embedding=4, kv_bytes=1)
     attended = sum((20 + number + 5) * (20 + number + 6) // 2 for number in range(5))
     assert work.flops == (prompts + 25) * cost.token_flops + attended * cost.attention_flops + 30 * cost.logits_flops
 
