@@ -10,6 +10,7 @@ from .decode import decode
 from .frontend import frontend
 from .gpu import gpu
 from .hostile import hostile
+from .kernels import kernels
 from .report import report
 from .serve import serve
 from .suite import suite
@@ -33,6 +34,7 @@ bench.command()(compare)
 bench.command()(cost)
 bench.command()(hostile)
 bench.command()(decode)
+bench.command()(kernels)
 bench.command()(report)
 bench.command()(validate_plan)
 bench.command()(gpu)

@@ -9,7 +9,7 @@ import msgspec
 from pennyweight.bench.report.document import Story
 from pennyweight.bench.report.stored import StoredResult
 
-from . import compare, cost, decode, frontend, generic, gpu, hostile, plan, serve, validate_plan
+from . import compare, cost, decode, frontend, generic, gpu, hostile, kernels, plan, serve, validate_plan
 
 Tell = Callable[[StoredResult], Story]
 
@@ -22,6 +22,7 @@ KINDS: Mapping[str, Tell] = {
     "compare": compare.tell,
     "frontend": frontend.tell,
     "decode": decode.tell,
+    "kernels": kernels.tell,
     "hostile": hostile.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.

@@ -1,0 +1,1 @@
+"""How long each kernel takes, and how much it computes and moves: ``python -m pennyweight.kernels.timing`` prints JSON lines."""
