@@ -61,12 +61,74 @@ inline void grouped_rows(const Product& p, int row, int panel, Ahead ahead) {
         finish(p, row + m, channel, totals[m] * (splat(p.token_scales[row + m]) * load(w.scales + channel)));
 }
 
+constexpr int kLargestGroup = 128;
+// Rows whose totals lie in the first cache beside a widened group.
+constexpr int kRowBlock = 64;
+
+// A group's codes of a panel as int16, [group / 2][16][2].
+template <class L, int kPart = 0>
+inline void widen_parts(i32x16 raw, int16_t* out) {
+    store_wide(out + kPart * 2 * kPanel, L::template part<kPart>(raw));
+    if constexpr (kPart + 1 < L::kParts) widen_parts<L, kPart + 1>(raw, out);
+}
+
+// Many rows of a panel: a group's codes are widened once, not again for every few rows.
+template <int kBits>
+inline void grouped_block(const Product& p, int first, int rows, int panel, Ahead ahead) {
+    using L = Lanes<Codes<kBits>>;
+    const Weights& w = *p.weights;
+    const auto* group = static_cast<const uint8_t*>(w.panels) + panel * w.panel_bytes;
+    const int groups = w.k / w.group;
+    const size_t fetched_each = ahead.from == nullptr ? 0 : ahead.bytes / groups;
+    alignas(64) int16_t wide[kLargestGroup * kPanel];
+    alignas(64) float totals[kRowBlock * kPanel];
+    std::memset(totals, 0, sizeof(float) * rows * kPanel);
+    for (int g = 0; g < groups; ++g) {
+        for (size_t i = 0; i < fetched_each; i += 64) _mm_prefetch(ahead.from + g * fetched_each + i, _MM_HINT_T1);
+        const uint8_t* codes = group;
+        for (int k = 0; k < w.group; k += L::kStep, codes += L::kStepBytes) widen_parts<L>(L::raw(codes), wide + k * kPanel);
+        const f32x16 scale = load_half(codes);
+        const i32x16 zero = load_bytes(codes + kPanel * sizeof(uint16_t));
+        for_row_groups(rows, [&](auto size, int row, int, int) {
+            constexpr int kRows = size();
+            const int16_t* a = static_cast<const int16_t*>(p.activations) + (first + row) * p.activation_stride + g * w.group;
+            i32x16 sums[kRows];
+#pragma GCC unroll 8
+            for (int m = 0; m < kRows; ++m) sums[m] = splat_int(0);
+            for (int k = 0; k < w.group; k += 2) {
+                const i32x16 right = load_wide(wide + k * kPanel);
+#pragma GCC unroll 8
+                for (int m = 0; m < kRows; ++m) sums[m] = add_pairs(sums[m], a + m * p.activation_stride + k, right);
+            }
+#pragma GCC unroll 8
+            for (int m = 0; m < kRows; ++m) {
+                const i32x16 shift = multiply(zero, splat_int(p.group_sums[static_cast<size_t>(first + row + m) * groups + g]));
+                float* total = totals + (row + m) * kPanel;
+                store(total, multiply_add(to_float(subtract(sums[m], shift)), scale, load(total)));
+            }
+        });
+        group += w.group_bytes();
+    }
+    const int channel = panel * kPanel;
+    for (int m = 0; m < rows; ++m)
+        finish(p, first + m, channel, load(totals + m * kPanel) * (splat(p.token_scales[first + m]) * load(w.scales + channel)));
+}
+
 struct GroupedProducts {
     static void begin(int) {}
 
     template <class T, int kPanels>
     static void panels(const Product& p, int rows, int panel, Ahead ahead) {
         constexpr int kBits = T::kCodeBits;
+        if (rows > Lanes<T>::kMostRows) {
+            const int blocks = (rows + kRowBlock - 1) / kRowBlock;
+            for (int block = 0; block < blocks; ++block) {
+                const int first = block * kRowBlock, count = rows - first < kRowBlock ? rows - first : kRowBlock;
+                grouped_block<kBits>(p, first, count, panel, ahead.part(block, blocks));
+                if constexpr (kPanels > 1) grouped_block<kBits>(p, first, count, panel + 1, {nullptr, 0});
+            }
+            return;
+        }
         for_row_groups<Lanes<T>::kMostRows>(rows, [&](auto size, int row, int group, int groups) {
             constexpr int kRows = size();
             const Ahead part = ahead.part(group, groups);

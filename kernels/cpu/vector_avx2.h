@@ -172,6 +172,16 @@ inline i32x16 load_bytes(const void* from) {
     return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
 }
 
+// 32 of int16.
+inline i32x16 load_wide(const int16_t* from) {
+    const __m256i* half = reinterpret_cast<const __m256i*>(from);
+    return {_mm256_load_si256(half), _mm256_load_si256(half + 1)};
+}
+inline void store_wide(int16_t* to, i32x16 x) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), x.low);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to) + 1, x.high);
+}
+
 inline i32x16 splat_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 inline f32x16 to_float(i32x16 x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x.high)}; }
 inline i32x16 add(i32x16 a, i32x16 b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }

@@ -70,6 +70,10 @@ inline i32x16 load_bytes(const void* from) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
 
+// 32 of int16.
+inline i32x16 load_wide(const int16_t* from) { return _mm512_load_si512(from); }
+inline void store_wide(int16_t* to, i32x16 x) { _mm512_store_si512(to, x); }
+
 inline i32x16 splat_int(int32_t x) { return _mm512_set1_epi32(x); }
 inline i32x16 load(const int32_t* from) { return _mm512_loadu_si512(from); }
 inline f32x16 to_float(i32x16 x) { return _mm512_cvtepi32_ps(x); }

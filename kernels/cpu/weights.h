@@ -31,7 +31,7 @@ struct Weights {
     int n, k;            // as the model has them
     int n_padded;        // to a multiple of kPanel
     int k_padded;        // to a multiple of the elements of 64 bytes; of codes k itself
-    int group;           // columns that share a scale, of codes: a multiple of 8, at most 128, and it divides k
+    int group;           // columns that share a scale, of codes: a multiple of 8, at most 128 (kLargestGroup), and it divides k
     size_t panel_bytes;
     void* panels;
     float* scales;       // [n_padded], not of floats; of codes a power of two that the groups' scales are multiples of
