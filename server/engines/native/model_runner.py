@@ -135,6 +135,19 @@ class ModelRunner:
             result.token_ids = chosen[0] if len(chosen) == 1 else np.concatenate(chosen)
         return result
 
+    def prompt_logits(self, item: ScheduledSequence) -> torch.Tensor:
+        """Compute an item alone: the logits that follow each of its tokens, float32 [num_new, V], valid until the next step.
+
+        The item's sequence asks for prompt logprobs, and the item has at most ``max_prompt_logprob_rows`` tokens, not the
+        sequence's last. Its progress is left as it is.
+        """
+        if item.sequence.row < 0:
+            self._enter(item.sequence)
+        planned = self._builder.build((item,))
+        logits = self._backend.run(planned.step)
+        ((_, row, count),) = planned.prompt_spans
+        return logits[row : row + count]
+
     def release(self, sequence: Sequence) -> None:
         """Take a sequence's batch row back, if it has one."""
         if sequence.row >= 0:
