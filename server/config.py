@@ -52,7 +52,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ``kind`` is the engine: native (for embedding models the encoder), encoder, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
     ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
     ``adapters_dir`` holds LoRA adapters, each a directory in peft's format (None: none are served), of which ``max_loras`` are
-    kept ready at a time; ``adapter_aliases`` are more names for some of them.
+    kept ready at a time; ``adapter_aliases`` are more names for some of them. With ``allow_failed_gate`` weights are served whose
+    manifest says that they failed their quality gate.
     """
 
     kind: str = "native"
@@ -78,6 +79,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     adapter_aliases: dict[str, str] = msgspec.field(default_factory=dict)
     max_loras: int = 8
     max_lora_rank: int = 64
+    allow_failed_gate: bool = False
     stall_seconds: float = 30.0
     start_timeout: float = 600.0
 

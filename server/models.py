@@ -15,6 +15,7 @@ from .engines.encoder.encoder_config import is_encoder
 from .engines.encoder.launch import encoder_launch
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
+from .engines.local.quality_gate import check_gate
 from .engines.native.launch import native_launch
 from .engines.residency import Leave, Load, Residency
 from .engines.tensorrt_llm.launch import tensorrt_llm_launch
@@ -37,8 +38,8 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
     """An engine for each name. Nothing is loaded yet; weights that aren't there are fetched.
 
     Several models look after their places together: with a memory budget they are loaded on demand, without one all are loaded
-    at the start. Raises ConfigError for a name that two models have, ModelError for a
-    model that can't be found.
+    at the start. Raises ConfigError for a name that two models have, ModelError for a model that can't be found, or that failed
+    its quality gate: at the start also for one that would be loaded later.
     """
     residency = None
     if settings.models:
@@ -72,6 +73,7 @@ def _open_local(
     settings: EngineSettings, name: str, report: LoadingReport, stage: str, *, constraint_seconds: float
 ) -> LocalEngine:
     path = resolve(settings.model, on_progress=report.advance)
+    check_gate(path, settings)
     return LocalEngine(
         settings,
         path,

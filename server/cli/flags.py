@@ -146,6 +146,14 @@ FLAGS = (
     Flag(("--max-loras",), "engine", "max_loras", int, "Adapters that are kept ready at a time.", MODEL),
     Flag(("--max-lora-rank",), "engine", "max_lora_rank", int, "Adapters of a higher rank are refused.", MODEL),
     Flag(
+        ("--allow-failed-gate/--no-allow-failed-gate",),
+        "engine",
+        "allow_failed_gate",
+        bool,
+        "Serve quantised weights all the same whose manifest says that they failed their quality gate.",
+        MODEL,
+    ),
+    Flag(
         ("--engine",),
         "engine",
         "kind",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pennyweight.quantize.manifest import manifest_digest
 from pennyweight.server.config import EngineSettings, LimitSettings
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import (
@@ -379,6 +380,8 @@ class LocalEngine:
             "template": hashlib.sha256((text.template.source if text.template else "").encode()).hexdigest(),
             "pennyweight": importlib.metadata.version("pennyweight"),
         }
+        if (manifest := manifest_digest(self._path)) is not None:
+            parts["quantization"] = manifest
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self._max_model_len, self._vocab_size = message.max_model_len, message.vocab_size
         self._capabilities = Capabilities(
