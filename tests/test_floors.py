@@ -17,13 +17,18 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 # Each part of the tree, and the parts it may import beside itself. The first prefix that fits counts.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "kernels": (),
+    # Its users look for the quality gate's command among those of quantize; it shows its result as every benchmark does.
+    "quantize.cli": ("kernels", "quantize", "bench.cli.quality"),
     "quantize": ("kernels",),
     # The two processes that stand for a whole server and for an engine's process, over nothing that computes: they are the server,
     # started by other means, so that only what is measured differs. What measures them talks HTTP as all of bench does.
     "bench.frontend.null_server": ("server", "bench.frontend"),
     "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
     "bench.frontend.null_worker": ("server.engines.local", "server.types"),
-    # Above the server and unknown to it: what it serves, bench asks for over HTTP.
+    # Above the server and unknown to it: what it serves, bench asks for over HTTP. Whole distributions no API gives: the gate's
+    # measures have them from a process of their own, through a pipe.
+    "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
+    "bench.cli.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),
@@ -48,6 +53,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config": ("server.errors",),
     "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
+        # Any engine's weights may have one, and the server reads it before it starts the engine.
+        "quantize.manifest",
         "server.engines.base",
         "server.engines.features",
         "server.engines.frames",
@@ -121,6 +128,9 @@ GATEWAY = (
     "pennyweight.server.cli",
     "pennyweight.server.engines.local.client",
     "pennyweight.server.engines.upstream.client",
+    # Not the server's, but what stands beside two processes with a model each need not be a third one.
+    "pennyweight.quantize.cli",
+    "pennyweight.quantize.quality.evaluation",
 )
 
 

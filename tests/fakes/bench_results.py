@@ -308,6 +308,65 @@ def compare_data() -> dict[str, Any]:
     }
 
 
+def quality_data() -> dict[str, Any]:
+    """Of ``quantize eval``: eight bits that pass."""
+
+    def about(value: float, part: float = 0.02) -> dict[str, float]:
+        return {"value": value, "low": value * (1 - part), "high": value * (1 + part)}
+
+    def model(name: str, dtype: str, size: float) -> dict[str, Any]:
+        sizes = {"disk_bytes": size, "weight_bytes": 0.9 * size, "resident_bytes": 1.4 * size}
+        return {"model": name, "dtype": dtype, **{field: int(value) for field, value in sizes.items()}}
+
+    def served(speed: float) -> dict[str, Any]:
+        speeds = {"1": speed, "8": 5 * speed}
+        costs = {streams: 0.08 / 3600 / one * 1e6 for streams, one in speeds.items()}
+        return {"tokens_per_second": speeds, "dollars_per_million": costs, "resident_bytes": 4e8}
+
+    return {
+        "base": model("smollm2-135m-instruct", "bfloat16", 270e6),
+        "quantised": model("smollm2-w8a8", "bfloat16", 165e6),
+        "scores": {
+            "text": {
+                "tokens": 11_000,
+                "windows": 22,
+                "base_perplexity": about(20.1),
+                "perplexity": about(20.3),
+                "perplexity_ratio": about(1.01, 0.002),
+                "kl": about(0.006),
+                "top1": about(0.975, 0.004),
+                "kl_quantiles": [0.006 * (place / 50) ** 3 for place in range(101)],
+            },
+            "choices": {
+                "questions": 70,
+                "answered": 70,
+                "base_accuracy": about(0.7),
+                "accuracy": about(0.69),
+                "agreement": about(0.96),
+            },
+            "answers": {
+                "prompts": 4,
+                "max_tokens": 64,
+                "equal": about(0.5),
+                "matched_tokens": about(43),
+                "matched": [64, 64, 30, 14],
+            },
+        },
+        "verdict": {
+            "verdict": "passed",
+            "reasons": [],
+            "thresholds": {"min_top1": 0.97, "max_kl": 0.01, "max_perplexity_ratio": None},
+        },
+        "speed": {
+            "base": served(60),
+            "quantised": served(120),
+            "rounds": 3,
+            "dollars_per_hour": 0.08,
+            "complaints": ["other work kept 0.5 cores busy meanwhile"],
+        },
+    }
+
+
 EXAMPLES: Mapping[str, Any] = {
     "compare": compare_data,
     "cost": cost_data,
@@ -315,4 +374,5 @@ EXAMPLES: Mapping[str, Any] = {
     "frontend": frontend_data,
     "hostile": hostile_data,
     "decode": decode_data,
+    "quality": quality_data,
 }

@@ -9,7 +9,20 @@ import msgspec
 from pennyweight.bench.report.document import Story
 from pennyweight.bench.report.stored import StoredResult
 
-from . import compare, cost, decode, frontend, generic, gpu, hostile, kernels, plan, serve, validate_plan
+from . import (
+    compare,
+    cost,
+    decode,
+    frontend,
+    generic,
+    gpu,
+    hostile,
+    kernels,
+    plan,
+    quality,
+    serve,
+    validate_plan,
+)
 
 Tell = Callable[[StoredResult], Story]
 
@@ -24,6 +37,7 @@ KINDS: Mapping[str, Tell] = {
     "decode": decode.tell,
     "kernels": kernels.tell,
     "hostile": hostile.tell,
+    "quality": quality.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.
 ORDER = tuple(KINDS)

@@ -1,0 +1,1 @@
+"""What stands around the quality gate's measures (quantize/quality): processes, speed and cost, tables."""
