@@ -74,6 +74,9 @@ def evaluate(
     ] = True,
     base_dtype: Annotated[str, typer.Option(help="As serve's --dtype.", rich_help_panel=COMPUTING)] = "auto",
     dtype: Annotated[str, typer.Option(help="Of the quantised model.", rich_help_panel=COMPUTING)] = "auto",
+    kv_cache_dtype: Annotated[
+        str, typer.Option(help="The same; the manifest is left alone then.", rich_help_panel=COMPUTING)
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTING)] = "auto",
     threads: Annotated[
         int | None,
@@ -102,6 +105,7 @@ def evaluate(
     \b
         pennyweight quantize eval smollm2-135m-instruct ./smollm2-w8a8 --out results/w8a8
         pennyweight quantize eval smollm2-135m-instruct smollm2-135m-instruct --dtype int8 --no-speed
+        pennyweight quantize eval smollm2-135m-instruct smollm2-135m-instruct --kv-cache-dtype int8 --no-speed
 
     Both are computed by the native engine's own kernels, the ones that serve, side by side: at every position of the held text
     their whole distributions are compared, in float64. Measured are perplexity, the Kullback-Leibler divergence from the base (in
@@ -113,10 +117,12 @@ def evaluate(
     into pennyweight-quantization.json beside the quantised weights, and `pennyweight serve` refuses what failed. The exit code is 1
     when the gate fails. Text that the model was calibrated on is no held text: name another by --text.
     """
+    import msgspec
+
     from pennyweight.bench.compare.rounds import until_terminated
-    from pennyweight.bench.load.prompt_file import read_prompts
     from pennyweight.bench.load.sample import BadAnswer
-    from pennyweight.bench.quality.models import Computing, start, versions
+    from pennyweight.bench.quality.held import HeldFiles
+    from pennyweight.bench.quality.models import Computing, Variant, start, versions
     from pennyweight.bench.quality.progress import told
     from pennyweight.bench.quality.report import Evaluation
     from pennyweight.bench.quality.speed import Serving, measure_speed
@@ -125,9 +131,7 @@ def evaluate(
     from pennyweight.bench.report.write import write_report
     from pennyweight.bench.result import Run, show
     from pennyweight.quantize.manifest import ManifestError, record_scores
-    from pennyweight.quantize.quality import samples
-    from pennyweight.quantize.quality.choices import read_questions
-    from pennyweight.quantize.quality.evaluation import Extent, Held, Incomparable, spread
+    from pennyweight.quantize.quality.evaluation import Extent, Incomparable
     from pennyweight.quantize.quality.evaluation import evaluate as evaluate_models
     from pennyweight.quantize.quality.gate import BY_BITS, judge, weight_bits
     from pennyweight.quantize.quality.scored_model import ModelFailed
@@ -135,59 +139,55 @@ def evaluate(
 
     if bits is not None and bits not in BY_BITS:
         raise typer.BadParameter(f"--bits is {bits}; it must be one of {', '.join(map(str, sorted(BY_BITS)))}")
+    pair = (
+        Variant(model=base, dtype=base_dtype),
+        Variant(model=quantised, dtype=dtype, kv_cache_dtype=kv_cache_dtype),
+    )
     cores = len(os.sched_getaffinity(0))
     computing = Computing(device=device, threads=threads or max(1, cores // 2), window=window)
     extent = Extent(window=window, max_tokens=max_tokens, answer_tokens=answer_tokens, seed=seed)
+    files = HeldFiles(text=text, choices=choices, prompts=prompts, max_questions=max_questions, max_prompts=max_prompts)
+    run = Run("quality", {"models": pair, "held": files, "extent": extent, "computing": computing})
     try:
-        asked = [str(row.messages[0]["content"]) for row in read_prompts(prompts or samples.PROMPTS) if row.messages]
-        held = Held(
-            (text or samples.HELD_TEXT).read_text(encoding="utf-8"),
-            spread(read_questions(choices or samples.CHOICES), max_questions),
-            spread(asked, max_prompts),
-        )
+        held = files.read()
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from None
-    files = {"text": text, "choices": choices, "prompts": prompts}
-    run = Run("quality", {**files, "computing": computing, "extent": extent, "streams": streams, "rounds": rounds})
     try:
-        with (
-            start(base, base_dtype, computing) as of_base,
-            start(quantised, dtype, computing) as of_other,
-            told() as tell,
-        ):
+        with start(pair[0], computing) as of_base, start(pair[1], computing) as of_other, told() as tell:
             loaded = of_base.loaded, of_other.loaded
             scores = evaluate_models(of_base, of_other, held, extent, tell)
-        thresholds = BY_BITS[bits or weight_bits(loaded[1].quantization)].with_given(
-            min_top1=min_top1, max_kl=max_kl, max_perplexity_ratio=max_perplexity_ratio
-        )
-        served = None
-        if speed:
-            serving = Serving(
-                base=Path(loaded[0].path),
-                quantised=Path(loaded[1].path),
-                base_dtype=base_dtype,
-                dtype=dtype,
-                device=device,
-                streams=tuple(sorted(set(streams))),
-                rounds=rounds,
-                dollars_per_hour=dollars_per_hour,
-                seed=seed,
-            )
-            served = asyncio.run(until_terminated(measure_speed(serving)))
-    except (ModelFailed, Incomparable, BadAnswer, ValueError) as error:
+    except (ModelFailed, Incomparable) as error:
         raise ConfigError(str(error)) from None
+    thresholds = BY_BITS[bits or weight_bits(loaded[1].quantization)].with_given(
+        min_top1=min_top1, max_kl=max_kl, max_perplexity_ratio=max_perplexity_ratio
+    )
     verdict = judge(scores.text, thresholds)
-    found = Evaluation(base=loaded[0], quantised=loaded[1], held=held, scores=scores, verdict=verdict, speed=served)
-    directory = Path(loaded[1].path)
-    if manifest and directory.is_dir() and loaded[0].path != loaded[1].path:
+    found = Evaluation(base=loaded[0], quantised=loaded[1], held=held, scores=scores, verdict=verdict)
+    paths = [Path(one.path) for one in loaded]
+    # It is about the weights: not about the base's own in another precision, nor about how keys and values are kept.
+    if manifest and paths[0] != paths[1] and paths[1].is_dir() and kv_cache_dtype == "auto":
         try:
-            record_scores(directory, found.manifest_scores())
+            record_scores(paths[1], found.manifest_scores())
         except (ManifestError, OSError) as error:
-            raise ConfigError(
-                f"the scores can't be written beside the weights (--no-manifest leaves that): {error}"
-            ) from None
+            raise ConfigError(f"the scores can't be written (--no-manifest leaves that): {error}") from None
+    served = None
+    if speed:
+        variants = [msgspec.structs.replace(one, model=str(path)) for one, path in zip(pair, paths, strict=True)]
+        serving = Serving(
+            base=variants[0],
+            quantised=variants[1],
+            device=device,
+            streams=tuple(sorted(set(streams))),
+            rounds=rounds,
+            dollars_per_hour=dollars_per_hour,
+            seed=seed,
+        )
+        try:
+            served = asyncio.run(until_terminated(measure_speed(serving)))
+        except (BadAnswer, ValueError) as error:
+            typer.echo(f"the speed can't be measured: {error}", err=True)
     tables = [quality_table(found), *([speed_table(served)] if served is not None else [])]
-    show(run.result(found.data(), versions=versions(loaded[1])), out, *tables)
+    show(run.result(found.data(served), versions=versions(loaded[1])), out, *tables)
     if out is not None:
         try:
             typer.echo(write_report([out], out), err=True)

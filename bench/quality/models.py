@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from pennyweight.quantize.quality.protocol import Loaded
 from pennyweight.quantize.quality.scored_model import ScoredModel
@@ -17,20 +18,26 @@ ANSWERS_AT_ONCE = 16
 LIBRARIES = ("torch", "triton")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Computing:
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in one of the ways in which it can be served, by the names of the server's settings."""
+
+    model: str
+    dtype: str = "auto"
+    kv_cache_dtype: str = "auto"
+
+
+class Computing(msgspec.Struct, frozen=True, kw_only=True):
     """How both models compute: ``device`` as the server has it; ``threads`` of each on a CPU, for both work at once."""
 
     device: str
-    threads: int | None
+    threads: int
     window: int
 
 
-def start(model: str, dtype: str, computing: Computing) -> ScoredModel:
+def start(variant: Variant, computing: Computing) -> ScoredModel:
     """Start the native engine's scoring process, which loads the model meanwhile. Raises ModelFailed."""
     settings = {
-        "model": model,
-        "dtype": dtype,
+        **msgspec.to_builtins(variant),
         "device": computing.device,
         "threads": computing.threads,
         "max_model_len": max(MAX_MODEL_LEN, computing.window),
@@ -42,12 +49,16 @@ def start(model: str, dtype: str, computing: Computing) -> ScoredModel:
     return ScoredModel([sys.executable, "-m", module, json.dumps(settings)])
 
 
+def numerics(loaded: Loaded) -> dict[str, str]:
+    """What its numbers depend on, beside the weights."""
+    return {"weights": loaded.fingerprint["weights"], **loaded.details}
+
+
 def described(loaded: Loaded) -> Mapping[str, Any]:
     """For the result."""
     return {
         "model": loaded.path,
-        **loaded.details,
-        "weights": loaded.fingerprint["weights"],
+        **numerics(loaded),
         "disk_bytes": loaded.disk_bytes,
         "weight_bytes": loaded.weight_bytes,
         "resident_bytes": loaded.resident_bytes,

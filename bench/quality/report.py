@@ -14,44 +14,39 @@ from pennyweight.quantize.quality.evaluation import Held, Scores
 from pennyweight.quantize.quality.gate import Verdict
 from pennyweight.quantize.quality.protocol import Loaded
 
-from .models import described
+from .models import described, numerics
 from .speed import Speed
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Both models, what was measured, and the verdict."""
+    """Both models, what was asked of them, what was found, and the verdict."""
 
     base: Loaded
     quantised: Loaded
     held: Held
     scores: Scores
     verdict: Verdict
-    speed: Speed | None
 
-    def data(self) -> Mapping[str, Any]:
+    def data(self, speed: Speed | None) -> Mapping[str, Any]:
         """For the result."""
         return {
             "base": described(self.base),
             "quantised": described(self.quantised),
             "scores": self.scores,
             "verdict": _verdict(self.verdict),
-            "speed": self.speed,
+            "speed": speed,
         }
 
     def manifest_scores(self) -> Mapping[str, Any]:
-        """For the manifest. Evaluating the same weights again with the same kernels gives the same, so speed is left out."""
+        """For the manifest: no speeds and no dates, so that evaluating the same again gives the same, to the byte."""
         scores: dict[str, Any] = msgspec.to_builtins(self.scores)
         del scores["text"]["kl_quantiles"]
         if scores["answers"] is not None:
             del scores["answers"]["matched"]
         return {
             **_verdict(self.verdict),
-            "base": {
-                "name": Path(self.base.path).name,
-                "weights": self.base.fingerprint["weights"],
-                **self.base.details,
-            },
-            "quantised": {"weights": self.quantised.fingerprint["weights"], **self.quantised.details},
+            "base": {"name": Path(self.base.path).name, **numerics(self.base)},
+            "quantised": numerics(self.quantised),
             "held_text": hashlib.sha256(self.held.text.encode()).hexdigest(),
             **scores,
         }

@@ -15,6 +15,8 @@ from pennyweight.bench.compare.trouble import troubles
 from pennyweight.bench.peers.pennyweight import Pennyweight
 from pennyweight.bench.peers.target import Target
 
+from .models import Variant
+
 BASE, QUANTISED = "base", "quantised"
 PROMPT_TOKENS = 62
 OUTPUT_TOKENS = 64
@@ -45,12 +47,13 @@ class Speed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
-    """How speed is measured: closed loops of each number of ``streams``, in ``rounds`` that take turns."""
+    """How speed is measured: closed loops of each number of ``streams``, in ``rounds`` that take turns.
 
-    base: Path
-    quantised: Path
-    base_dtype: str
-    dtype: str
+    The variants' models are paths.
+    """
+
+    base: Variant
+    quantised: Variant
     device: str
     streams: tuple[int, ...]
     rounds: int
@@ -60,15 +63,10 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure_speed(serving: Serving) -> Speed:
     """Serve one after the other, on all cores, and load them alike. Raises ValueError, and BadAnswer."""
-    targets = [
-        Target(name=name, peer=_peer(path, dtype, serving.device))
-        for name, path, dtype in (
-            (BASE, serving.base, serving.base_dtype),
-            (QUANTISED, serving.quantised, serving.dtype),
-        )
-    ]
+    variants = {BASE: serving.base, QUANTISED: serving.quantised}
+    targets = [Target(name=name, peer=_peer(one, serving.device)) for name, one in variants.items()]
     plan = Plan(
-        vocabulary=await find_vocabulary(serving.base, ()),
+        vocabulary=await find_vocabulary(Path(serving.base.model), ()),
         prompt_tokens=PROMPT_TOKENS,
         output_tokens=OUTPUT_TOKENS,
         concurrency=serving.streams,
@@ -87,9 +85,10 @@ async def measure_speed(serving: Serving) -> Speed:
     )
 
 
-def _peer(model: Path, dtype: str, device: str) -> Pennyweight:
+def _peer(variant: Variant, device: str) -> Pennyweight:
     # A verdict of before must not keep the server from showing how fast the model is.
-    return Pennyweight(model, dtype, KV_CACHE_GIB, options=("--device", device, "--allow-failed-gate"))
+    options = ("--device", device, "--kv-cache-dtype", variant.kv_cache_dtype, "--allow-failed-gate")
+    return Pennyweight(Path(variant.model), variant.dtype, KV_CACHE_GIB, options=options)
 
 
 def _served(row: Row, streams: Sequence[int], dollars_per_hour: float | None) -> ServedSpeed:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from pennyweight.bench.report.quantities import binary_bytes, dollars, plain, share, times, with_interval
 from pennyweight.quantize.quality.bootstrap import Estimate
+from pennyweight.quantize.quality.protocol import Loaded
 
 from .report import Evaluation
 from .speed import ServedSpeed, Speed
@@ -61,6 +62,7 @@ def _qualities(found: Evaluation) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _sizes(found: Evaluation) -> Iterator[tuple[str, str, str, str]]:
+    yield "computed in", _numerics(found.base), _numerics(found.quantised), ""
     for name, field in (
         ("weights on disk", "disk_bytes"),
         ("projections in memory", "weight_bytes"),
@@ -68,6 +70,10 @@ def _sizes(found: Evaluation) -> Iterator[tuple[str, str, str, str]]:
     ):
         base, other = getattr(found.base, field), getattr(found.quantised, field)
         yield name, binary_bytes(base), binary_bytes(other), times(other / base if base else None)
+
+
+def _numerics(loaded: Loaded) -> str:
+    return f"{loaded.details['dtype']}, KV cache {loaded.details['kv_cache_dtype']}"
 
 
 def _caption(found: Evaluation) -> str:

@@ -74,6 +74,7 @@ class Model(msgspec.Struct, frozen=True):
     disk_bytes: int
     weight_bytes: int
     resident_bytes: int
+    kv_cache_dtype: str = "auto"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -232,6 +233,7 @@ def _table(data: Data) -> Table:
         rows.append((f"equal greedy answers to {answers.prompts} prompts", "", _share(answers.equal)))
         rows.append((f"tokens before they part, of at most {answers.max_tokens}", "", _number(answers.matched_tokens)))
     rows += [
+        ("KV cache", data.base.kv_cache_dtype, data.quantised.kv_cache_dtype),
         ("weights on disk", binary_bytes(data.base.disk_bytes), binary_bytes(data.quantised.disk_bytes)),
         ("projections in memory", binary_bytes(data.base.weight_bytes), binary_bytes(data.quantised.weight_bytes)),
         ("process after loading", binary_bytes(data.base.resident_bytes), binary_bytes(data.quantised.resident_bytes)),

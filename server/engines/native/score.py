@@ -92,6 +92,7 @@ def _loaded(path: Path, scorer: Scorer) -> Loaded:
         fingerprint=runner.fingerprint(),
         details={
             "dtype": str(runner.precision),
+            "kv_cache_dtype": runner.fingerprint()["kv_cache_dtype"],
             "device": str(runner.device),
             "kernels": " ".join(runner.kernels.values()),
         },
