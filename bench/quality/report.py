@@ -42,7 +42,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         scores: dict[str, Any] = msgspec.to_builtins(self.scores)
         del scores["text"]["kl_quantiles"]
         if scores["answers"] is not None:
-            del scores["answers"]["matched"]
+            del scores["answers"]["parted"]
         return {
             **_verdict(self.verdict),
             "base": {"name": Path(self.base.path).name, **numerics(self.base)},

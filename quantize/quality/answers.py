@@ -12,14 +12,15 @@ from .bootstrap import Estimate, Resamples
 
 class AnswerScores(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``prompts`` answers of at most ``max_tokens`` tokens: the share that are ``equal``, and the mean number of tokens
-    before the first that differs (``matched_tokens``; ``matched`` has each). Intervals are over prompts.
+    that both begin with alike (``matched_tokens``). ``parted`` has that number for each, None for the equal ones. Intervals are
+    over prompts.
     """
 
     prompts: int
     max_tokens: int
     equal: Estimate
     matched_tokens: Estimate
-    matched: tuple[int, ...]
+    parted: tuple[int | None, ...]
 
 
 def matched_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -38,11 +39,12 @@ def summarise(
         return None
     pairs = list(zip(base, other, strict=True))
     matched = [matched_prefix(*pair) for pair in pairs]
+    is_equal = [list(one) == list(two) for one, two in pairs]
     resamples, ones = Resamples(len(pairs), seed), np.ones(len(pairs))
     return AnswerScores(
         prompts=len(pairs),
         max_tokens=max_tokens,
-        equal=resamples.mean([float(list(one) == list(two)) for one, two in pairs], ones),
+        equal=resamples.mean(is_equal, ones),
         matched_tokens=resamples.mean(matched, ones),
-        matched=tuple(matched),
+        parted=tuple(None if equal else length for equal, length in zip(is_equal, matched, strict=True)),
     )

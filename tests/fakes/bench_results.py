@@ -349,7 +349,7 @@ def quality_data() -> dict[str, Any]:
                 "max_tokens": 64,
                 "equal": about(0.5),
                 "matched_tokens": about(43),
-                "matched": [64, 64, 30, 14],
+                "parted": [None, None, 30, 14],
             },
         },
         "verdict": {

@@ -49,13 +49,13 @@ class Choices(msgspec.Struct, frozen=True):
 
 
 class Answers(msgspec.Struct, frozen=True):
-    """Greedy answers; ``matched`` are the tokens of each before the first that differs."""
+    """Greedy answers; ``parted`` are the tokens of each before the first that differs, None for those that don't."""
 
     prompts: int
     max_tokens: int
     equal: Estimate
     matched_tokens: Estimate
-    matched: tuple[int, ...] = ()
+    parted: tuple[int | None, ...] = ()
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -181,9 +181,11 @@ def _figures(data: Data) -> Iterator[Figure]:
         "Lines are 95 % intervals.",
         rows_height(len(shares)),
     )
-    if answers is not None and answers.matched:
+    if answers is not None and answers.parted:
         places = range(answers.max_tokens + 1)
-        alike = [100 * sum(one >= place for one in answers.matched) / len(answers.matched) for place in places]
+        alike = [
+            100 * sum(one is None or one >= place for one in answers.parted) / len(answers.parted) for place in places
+        ]
         yield Figure(
             "answers",
             "How long greedy answers stay the same",
@@ -196,7 +198,7 @@ def _figures(data: Data) -> Iterator[Figure]:
                 linear=True,
                 marks=[Mark("mean", x=answers.matched_tokens.value)],
             ),
-            "An answer that both end before that counts as alike up to its end.",
+            "Answers that end before that, and are equal, stay equal.",
         )
     sizes = [("base", data.base), ("quantised", data.quantised)]
     yield Figure(

@@ -80,7 +80,7 @@ class Scorer:
         return found
 
     def generate(self, prompts: list[list[int]], max_tokens: int, stop_token_ids: frozenset[int]) -> list[list[int]]:
-        """Greedy answers, batched as the engine batches them; a stop token ends one and is no part of it."""
+        """Greedy answers, batched as the engine batches them; a stop token ends one and is its last."""
         answers: dict[str, list[int]] = {str(number): [] for number in range(len(prompts))}
         for number, prompt in enumerate(prompts):
             self._core.submit(

@@ -17,6 +17,6 @@ def test_an_answer_that_ends_earlier_is_not_equal() -> None:
     scores = summarise([[1, 2], [3], [7, 7, 7]], [[1, 2], [3, 4], [7, 8, 7]], max_tokens=3)
     assert scores is not None
     assert scores.equal.value == pytest.approx(1 / 3)
-    assert scores.matched == (2, 1, 1)
+    assert scores.parted == (None, 1, 1)
     assert scores.matched_tokens.value == pytest.approx(4 / 3)
     assert summarise([], [], max_tokens=3) is None

@@ -67,7 +67,7 @@ def test_answers_are_the_engine_s_and_blocks_are_given_back(
         assert found == [alone[str(number)].token_ids for number in range(len(prompts))]
         collected(scorer, TEXT, 0)
     stop = found[0][3]
-    assert scorer.generate(prompts[:1], 12, frozenset({stop})) == [found[0][: found[0].index(stop)]]
+    assert scorer.generate(prompts[:1], 12, frozenset({stop})) == [found[0][: found[0].index(stop) + 1]]
 
 
 def test_a_context_beyond_the_model_s_is_cut_to_it(model: tuple[Path, PreTrainedModel]) -> None:
