@@ -83,8 +83,8 @@ def summarise(
     return ChoiceScores(
         questions=len(questions),
         answered=len(known),
-        base_accuracy=of_known and _share(of_known, (right for right, _ in known)),
-        accuracy=of_known and _share(of_known, (right for _, right in known)),
+        base_accuracy=None if of_known is None else _share(of_known, (right for right, _ in known)),
+        accuracy=None if of_known is None else _share(of_known, (right for _, right in known)),
         agreement=_share(Resamples(len(questions), seed), np.equal(base, other)),
     )
 

@@ -13,8 +13,6 @@ from typing import IO, Any, TypeVar
 import msgspec
 
 HEADER = struct.Struct("<I")
-# Rows of logits in a frame: of a vocabulary of 150,000 tokens 38 MB.
-MAX_ROWS = 64
 
 T = TypeVar("T")
 
@@ -34,7 +32,7 @@ class Chat(msgspec.Struct, frozen=True, array_like=True, tag="chat"):
 class Logits(msgspec.Struct, frozen=True, array_like=True, tag="logits"):
     """Ask for the logits that each token but the last is followed by, from position ``first`` on.
 
-    Answered by as many ``Rows`` as it takes, at most ``MAX_ROWS`` rows in each.
+    Answered by as many ``Rows`` as it takes, each of a step's rows: of a vocabulary of 150,000 tokens tens of megabytes.
     """
 
     token_ids: list[int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent / "samples"
+_HERE = Path(__file__).parent / "data"
 # Prose, letters, dialogue, code, lists and tables, mostly in English, some in eleven other languages.
 HELD_TEXT = _HERE / "held_text.txt"
 # Common knowledge and everyday reasoning, such as a small model has in part. See choices.read_questions.

@@ -14,7 +14,6 @@ from typing import IO
 import msgspec
 
 from pennyweight.quantize.quality.protocol import (
-    MAX_ROWS,
     Answers,
     Chat,
     Encode,
@@ -67,8 +66,7 @@ def answer(question: Question, scorer: Scorer, text: TextSide, answers: IO[bytes
             write(answers, Tokens(_chat(text, message)))
         case Logits(token_ids=token_ids, first=first):
             for logits in scorer.logits(token_ids, first):
-                for rows in logits.split(MAX_ROWS):
-                    write(answers, Rows(rows.cpu().numpy().astype("<f4", copy=False).tobytes()))
+                write(answers, Rows(logits.cpu().numpy().astype("<f4", copy=False).tobytes()))
         case Logprobs(token_ids=token_ids, first=first):
             write(answers, Values(scorer.logprobs(token_ids, first)))
         case Generate(prompts=prompts, max_tokens=max_tokens):
