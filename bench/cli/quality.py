@@ -186,6 +186,8 @@ def evaluate(
             served = asyncio.run(until_terminated(measure_speed(serving)))
         except (BadAnswer, ValueError) as error:
             typer.echo(f"the speed can't be measured: {error}", err=True)
+        except KeyboardInterrupt:  # what was found before is not lost
+            typer.echo("the speed was not measured: interrupted", err=True)
     tables = [quality_table(found), *([speed_table(served)] if served is not None else [])]
     show(run.result(found.data(served), versions=versions(loaded[1])), out, *tables)
     if out is not None:

@@ -48,7 +48,9 @@ def speed_table(speed: Speed) -> Table:
 
 def _qualities(found: Evaluation) -> Iterator[tuple[str, str, str, str]]:
     text, choices, answers = found.scores.text, found.scores.choices, found.scores.answers
-    yield "perplexity", _number(text.base_perplexity), _number(text.perplexity), f"×{_number(text.perplexity_ratio)}"
+    ratio = text.perplexity_ratio
+    change = f"×{ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+    yield "perplexity", _number(text.base_perplexity), _number(text.perplexity), change
     yield "KL divergence from the base, nats a token", "", _number(text.kl), ""
     yield "top-1 agreement with the base", "", _share(text.top1), ""
     if choices is not None:

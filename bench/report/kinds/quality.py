@@ -2,113 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from pennyweight.bench.report.charts import Mark, Series, bars, cumulative, lines, rows_height
 from pennyweight.bench.report.document import Figure, KeyFigure, Story, Table
-from pennyweight.bench.report.quantities import binary_bytes, dollars, plain, share, times, with_interval
+from pennyweight.bench.report.quantities import NONE, binary_bytes, dollars, plain, share, times, with_interval
 from pennyweight.bench.report.stored import StoredResult
 
+from .quality_data import Data, Estimate, Speed, Text
+
 PASSED = "passed"
-
-
-class Estimate(msgspec.Struct, frozen=True):
-    """A value and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return self.low, self.high
-
-
-class Text(msgspec.Struct, frozen=True):
-    """On held text; ``kl_quantiles`` are at even steps from 0 to 1."""
-
-    tokens: int
-    base_perplexity: Estimate
-    perplexity: Estimate
-    perplexity_ratio: Estimate
-    kl: Estimate
-    top1: Estimate
-    kl_quantiles: tuple[float, ...] = ()
-
-
-class Choices(msgspec.Struct, frozen=True):
-    """On multiple-choice questions."""
-
-    questions: int
-    agreement: Estimate
-    answered: int = 0
-    base_accuracy: Estimate | None = None
-    accuracy: Estimate | None = None
-
-
-class Answers(msgspec.Struct, frozen=True):
-    """Greedy answers; ``parted`` are the tokens of each before the first that differs, None for those that don't."""
-
-    prompts: int
-    max_tokens: int
-    equal: Estimate
-    matched_tokens: Estimate
-    parted: tuple[int | None, ...] = ()
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """Everything about quality."""
-
-    text: Text
-    choices: Choices | None = None
-    answers: Answers | None = None
-
-
-class Model(msgspec.Struct, frozen=True):
-    """One of the two. Sizes in bytes."""
-
-    model: str
-    dtype: str
-    disk_bytes: int
-    weight_bytes: int
-    resident_bytes: int
-    kv_cache_dtype: str = "auto"
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """The gate's."""
-
-    verdict: str
-    reasons: tuple[str, ...]
-    thresholds: Mapping[str, float | None]
-
-
-class Served(msgspec.Struct, frozen=True):
-    """One model's speed, by the number of streams."""
-
-    tokens_per_second: Mapping[str, float]
-    dollars_per_million: Mapping[str, float]
-    resident_bytes: float | None = None
-
-
-class Speed(msgspec.Struct, frozen=True):
-    """Both models'."""
-
-    base: Served
-    quantised: Served
-    complaints: tuple[str, ...] = ()
-
-
-class Data(msgspec.Struct, frozen=True):
-    """The data of a result of kind "quality"."""
-
-    base: Model
-    quantised: Model
-    scores: Scores
-    verdict: Verdict
-    speed: Speed | None = None
+# Of the axis: smaller divergences lie on its beginning.
+LEAST_SHOWN = 1 / 20
 
 
 def tell(stored: StoredResult) -> Story:
@@ -131,15 +38,16 @@ def tell(stored: StoredResult) -> Story:
 
 def _sentences(data: Data) -> Iterator[str]:
     if data.verdict.verdict == PASSED:
-        asked = {name.replace("_", " "): value for name, value in data.verdict.thresholds.items() if value is not None}
-        yield f"The gate is passed: {', '.join(f'{name} {plain(value)}' for name, value in asked.items()) or 'nothing was asked for'}."
+        given = {name.replace("_", " "): value for name, value in data.verdict.thresholds.items() if value is not None}
+        asked = ", ".join(f"{name} {value:g}" for name, value in given.items())
+        yield f"The gate is passed: {asked or 'nothing was asked for'}."
     else:
         yield f"The gate is failed: {'; '.join(data.verdict.reasons)}."
     text = data.scores.text
     yield (
         f"Over {text.tokens:,} tokens of held text the most probable token is the base's in {share(text.top1.value)} of the places, "
         f"the divergence from it is {plain(text.kl.value)} nats a token, and perplexity is {plain(text.perplexity.value)} where the "
-        f"base has {plain(text.base_perplexity.value)} ({times(text.perplexity_ratio.value)})."
+        f"base has {plain(text.base_perplexity.value)} ({_ratio(text.perplexity_ratio.value)} times that)."
     )
     if data.speed is not None:
         ratios = [
@@ -147,24 +55,13 @@ def _sentences(data: Data) -> Iterator[str]:
             for streams, base in data.speed.base.tokens_per_second.items()
             if (other := data.speed.quantised.tokens_per_second.get(streams)) is not None
         ]
-        yield f"Tokens a second beside the base: {', '.join(ratios) or 'not measured'} at once."
+        if ratios:
+            yield f"Tokens a second beside the base: {', '.join(ratios)} at once."
 
 
 def _figures(data: Data) -> Iterator[Figure]:
     text, answers = data.scores.text, data.scores.answers
-    if len(text.kl_quantiles) > 1:
-        steps = len(text.kl_quantiles) - 1
-        middle = text.kl_quantiles[steps // 2]
-        yield Figure(
-            "kl",
-            "How the divergence is spread over the text",
-            f"Half of the positions have at most {plain(middle)} nats, all at most {plain(text.kl_quantiles[-1])}.",
-            cumulative(
-                [Series("KL", text.kl_quantiles, [place / steps for place in range(steps + 1)])],
-                "KL(base || quantised), nats",
-            ),
-            f"The mean is {with_interval(text.kl.value, text.kl.interval)} nats.",
-        )
+    yield from _divergence(text)
     shares = dict(_shares(data))
     alt = ", ".join(f"{name} {share(one.value)}" for name, one in shares.items())
     yield Figure(
@@ -210,6 +107,24 @@ def _figures(data: Data) -> Iterator[Figure]:
     )
 
 
+def _divergence(text: Text) -> Iterator[Figure]:
+    steps = len(text.kl_quantiles) - 1
+    if steps < 1 or (top := text.kl_quantiles[round(0.99 * steps)]) == 0:
+        return
+    # Up to the 99th percentile: the few beyond it would make a line of the rest, and a logarithm would show the smallest best.
+    points = [
+        (value, place / steps) for place, value in enumerate(text.kl_quantiles) if LEAST_SHOWN * top <= value <= top
+    ]
+    x, y = zip((0.0, 0.0), *points, strict=True)
+    yield Figure(
+        "kl",
+        "How the divergence is spread over the text",
+        f"Half of the positions have at most {plain(text.kl_quantiles[steps // 2])} nats, 99 % at most {plain(top)}.",
+        cumulative([Series("KL", x, y)], "KL(base || quantised), nats"),
+        f"The mean is {with_interval(text.kl.value, text.kl.interval)} nats, the largest {plain(text.kl_quantiles[-1])}.",
+    )
+
+
 def _shares(data: Data) -> Iterator[tuple[str, Estimate]]:
     yield "most probable token", data.scores.text.top1
     if data.scores.choices is not None:
@@ -222,7 +137,11 @@ def _table(data: Data) -> Table:
     text, choices, answers = data.scores.text, data.scores.choices, data.scores.answers
     rows = [
         ("perplexity", _number(text.base_perplexity), _number(text.perplexity)),
-        ("perplexity to the base's", "", _number(text.perplexity_ratio)),
+        (
+            "perplexity to the base's",
+            "",
+            with_interval(text.perplexity_ratio.value, text.perplexity_ratio.interval, _ratio),
+        ),
         ("KL divergence, nats a token", "", _number(text.kl)),
         ("top-1 agreement", "", _share(text.top1)),
     ]
@@ -267,6 +186,11 @@ def _speed_table(speed: Speed) -> Table:
 
 def _warning(complaints: Sequence[str]) -> str:
     return f"These speeds must not be quoted: {'; '.join(complaints)}." if complaints else ""
+
+
+def _ratio(value: float | None) -> str:
+    """To the thousandth: eight bits differ by no more."""
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _number(found: Estimate) -> str:
