@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from fakes.quantised_checkpoint import quantise_checkpoint
 from fakes.random_models import save_random_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pennyweight.kernels.quantised import Scheme
 from pennyweight.quantize.manifest import FILE, read_manifest
 
 BRIEF = ("--max-tokens", "300", "--window", "96", "--max-questions", "3", "--max-prompts", "2", "--answer-tokens", "8")
@@ -68,10 +72,23 @@ def test_a_model_is_exactly_itself(base: Path) -> None:
     assert not (base / FILE).exists()  # it is the base: nothing was quantised
 
 
-def test_the_same_weights_in_int8_are_near_and_not_equal(base: Path) -> None:
-    text = evaluate(base, base, "--dtype", "int8", "--no-speed", *BRIEF).data["scores"]["text"]
+@pytest.mark.slow
+def test_four_bits_are_near_smaller_and_asked_for_perplexity(base: Path, tmp_path: Path) -> None:
+    quantised = tmp_path / "w4a16"
+    shutil.copytree(base, quantised)
+    quantise_checkpoint(quantised, LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), Scheme.W4A16)
+    ran = evaluate(base, quantised, "--no-speed", *BRIEF)
+    assert ran.code == 0, ran.err
+    text = ran.data["scores"]["text"]
     assert 0 < text["kl"]["value"] < 0.01
     assert text["kl"]["low"] <= text["kl"]["value"] <= text["kl"]["high"]
+    assert ran.data["quantised"]["weight_bytes"] < ran.data["base"]["weight_bytes"]
+    scores = read_manifest(quantised)["scores"]
+    assert scores["verdict"] == "passed"
+    assert scores["thresholds"] == {"min_top1": None, "max_kl": None, "max_perplexity_ratio": 1.08}
+    before = (quantised / FILE).read_bytes()
+    assert evaluate(base, quantised, "--no-speed", *BRIEF).code == 0
+    assert (quantised / FILE).read_bytes() == before
 
 
 @pytest.mark.slow
