@@ -14,8 +14,10 @@ HELD, GATE, COMPUTING, SPEED = "What is asked", "The gate", "How the models comp
 
 
 def evaluate(
-    base: Annotated[str, typer.Argument(help="The model that was quantised: a directory, .gguf file or name.")],
-    quantised: Annotated[str, typer.Argument(help="What was made of it.")],
+    base: Annotated[
+        str, typer.Argument(metavar="BASE", help="The model that was quantised: a directory, .gguf file or name.")
+    ],
+    quantised: Annotated[str, typer.Argument(metavar="QUANTISED", help="What was made of it.")],
     text: Annotated[
         Path | None,
         typer.Option(help="Held text. By default a shipped sample.", rich_help_panel=HELD, show_default=False),
@@ -66,7 +68,9 @@ def evaluate(
     bits: Annotated[
         int | None,
         typer.Option(
-            help="4 or 8: whose defaults count. By default the checkpoint's.", rich_help_panel=GATE, show_default=False
+            help="4 or 8: whose defaults count. By default those of config.json, 8 where it says nothing (GGUF).",
+            rich_help_panel=GATE,
+            show_default=False,
         ),
     ] = None,
     manifest: Annotated[
@@ -107,15 +111,18 @@ def evaluate(
         pennyweight quantize eval smollm2-135m-instruct smollm2-135m-instruct --dtype int8 --no-speed
         pennyweight quantize eval smollm2-135m-instruct smollm2-135m-instruct --kv-cache-dtype int8 --no-speed
 
-    Both are computed by the native engine's own kernels, the ones that serve, side by side: at every position of the held text
-    their whole distributions are compared, in float64. Measured are perplexity, the Kullback-Leibler divergence from the base (in
-    nats) and how often both find the same token most probable; the accuracy on multiple-choice questions, by the log-likelihood of
-    a choice for each of its bytes; how many greedy answers are equal and how long they stay so; sizes; and, served by the real server one
-    after the other in rounds, tokens/s, memory and cost. Intervals are 95 % bootstrap intervals over windows, questions and prompts.
+    Both are computed side by side by the native engine's own kernels, the ones that serve: at every position of the
+    held text their whole distributions are compared, in float64. Measured are perplexity, the Kullback-Leibler
+    divergence from the base (in nats) and how often both find the same token most probable; the accuracy on
+    multiple-choice questions, by the log-likelihood of a choice for each of its bytes; how many greedy answers are
+    equal and how long they stay so; sizes; and tokens/s, memory and cost, served by the real server one after the
+    other in rounds. Intervals are 95 % bootstrap intervals over windows of the text, questions and prompts: few of
+    them say little of how they differ.
 
-    The gate asks for what is given, or by default for what a checkpoint of so many bits should reach. Scores and verdict are written
-    into pennyweight-quantization.json beside the quantised weights, and `pennyweight serve` refuses what failed. The exit code is 1
-    when the gate fails. Text that the model was calibrated on is no held text: name another by --text.
+    The gate asks for what is given, or by default for what a checkpoint of so many bits should reach. Scores and
+    verdict are written into pennyweight-quantization.json beside the quantised weights, and `pennyweight serve`
+    refuses what failed. The exit code is 1 when the gate fails. Text that the model was calibrated on is no held
+    text: name another by --text.
     """
     import msgspec
 
