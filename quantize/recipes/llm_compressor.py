@@ -1,0 +1,97 @@
+"""Quantises by LLM Compressor, which writes compressed-tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from llmcompressor import oneshot
+from llmcompressor.modifiers.quantization import QuantizationModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM
+
+from pennyweight.quantize.job import Finished, Job, Report
+from pennyweight.quantize.recipe import Method, Recipe, Scheme
+
+from .base import calibration_pieces
+from .layer_store import LayerStore
+from .resumable import ReportedSmoothQuant, ResumableAWQ, ResumableGPTQ
+
+
+def quantise(job: Job, report: Report) -> Finished:
+    """Write the checkpoint to ``job.made``. Raises QuantizeError for calibration data that can't be used."""
+    report.stage("loading the model")
+    model = AutoModelForCausalLM.from_pretrained(job.source, dtype="auto")
+    store = LayerStore(Path(job.state))
+    resumed = len(store)
+    widest = max(module.in_features for module in model.modules() if isinstance(module, torch.nn.Linear))
+    pieces = calibration_pieces(job, report, widest)
+    if not torch.cuda.is_available():
+        # It pins what it is about to copy to a card, which fails where there is none.
+        IntermediatesCache.pin_memory = lambda *args, **kwargs: None
+    modifiers = _modifiers(job.recipe, store, report)
+    # Each pass goes through every layer and what comes after the last.
+    passes = sum(modifier.requires_calibration_data for modifier in modifiers)
+    report.stage("quantising layers", passes * (model.config.num_hidden_layers + 1))
+    oneshot(model=model, recipe=modifiers, **_dataset(pieces))
+    report.stage("writing the checkpoint")
+    model.save_pretrained(job.made, save_compressed=True)
+    return Finished(len(pieces), sum(map(len, pieces)), resumed)
+
+
+def _dataset(pieces: list[list[int]]) -> dict[str, Any]:
+    """What ``oneshot`` takes for calibration: batches of one piece, so that none is padded."""
+    if not pieces:
+        return {}
+    rows: Any = [
+        {"input_ids": torch.tensor(piece), "attention_mask": torch.ones(len(piece), dtype=torch.long)}
+        for piece in pieces
+    ]
+    return {"dataset": DataLoader(rows, batch_size=1), "num_calibration_samples": len(rows)}
+
+
+def _modifiers(recipe: Recipe, store: LayerStore, report: Report) -> list[Any]:
+    """What is done to the model, in order."""
+    made: list[Any] = []
+    if recipe.smoothquant is not None:
+        smoothquant = ReportedSmoothQuant(smoothing_strength=recipe.smoothquant)
+        smoothquant.report_to(report)
+        made.append(smoothquant)
+    scheme = {"config_groups": {"group_0": _scheme(recipe)}, "ignore": list(recipe.ignore)}
+    match recipe.method:
+        case Method.GPTQ:
+            gptq = ResumableGPTQ(**scheme)
+            gptq.keep(store, report)
+            made.append(gptq)
+        case Method.AWQ:
+            awq = ResumableAWQ()
+            awq.keep(store, report)
+            made += [awq, QuantizationModifier(**scheme)]
+        case Method.RTN:
+            made.append(QuantizationModifier(**scheme))
+    return made
+
+
+def _scheme(recipe: Recipe) -> dict[str, Any]:
+    """A group of compressed-tensors' configuration: every projection in the one scheme."""
+    dynamic = {"symmetric": True, "strategy": "token", "dynamic": True, "observer": None}
+    match recipe.scheme:
+        case Scheme.W8A8:
+            weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+            activations: dict[str, Any] | None = {"num_bits": 8, "type": "int", **dynamic}
+        case Scheme.FP8:
+            weights = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel", "dynamic": False}
+            activations = {"num_bits": 8, "type": "float", **dynamic}
+        case _:
+            weights = {
+                "num_bits": 4,
+                "type": "int",
+                "symmetric": recipe.symmetric,
+                "strategy": "group",
+                "dynamic": False,
+            }
+            weights |= {"group_size": recipe.group_size}
+            activations = None
+    return {"targets": ["Linear"], "weights": weights, "input_activations": activations}

@@ -1,0 +1,165 @@
+"""Each scheme by the real library: the checkpoint is whole, and ours reads from it the weights that the library means by it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from fakes.quantize_command import TIMEOUT, Quantize, quantize_command
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pennyweight.kernels.quantised import QuantisedLinear, Scheme
+from pennyweight.quantize.formats.registry import checkpoint_format
+from pennyweight.quantize.manifest import read_manifest
+from pennyweight.quantize.source import read_source
+
+LIBRARY_WEIGHTS = Path(__file__).with_name("library_weights.py")
+SMALL = ("--calibration-samples", "16", "--calibration-tokens", "64")
+GPTQ = ("--scheme", "w4a16", "--method", "gptq", *SMALL)
+AWQ = ("--scheme", "w4a16", "--method", "awq", *SMALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Options, what a projection comes to be, and how far it may be from the library's own, relative to the largest weight."""
+
+    options: tuple[str, ...]
+    scheme: Scheme | None
+    bound: float = 0.0
+
+
+CASES = {
+    "w8a8": Case(("--scheme", "w8a8"), Scheme.W8A8),
+    "w8a8-smoothquant": Case(("--scheme", "w8a8", "--smoothquant", "0.8", *SMALL), Scheme.W8A8),
+    "w8a8-gptq": Case(("--scheme", "w8a8", "--method", "gptq", *SMALL), Scheme.W8A8),
+    "w4a16-rtn": Case(("--scheme", "w4a16", "--method", "rtn"), Scheme.W4A16),
+    "w4a16-gptq": Case(GPTQ, Scheme.W4A16),
+    "w4a16-gptq-asymmetric": Case((*GPTQ, "--asymmetric"), Scheme.W4A16),
+    "w4a16-awq": Case(AWQ, Scheme.W4A16),
+    "w4a16-awq-asymmetric": Case((*AWQ, "--asymmetric"), Scheme.W4A16),
+    "gptqmodel": Case((*GPTQ, "--format", "gptq"), Scheme.W4A16),
+    "gptqmodel-asymmetric": Case((*GPTQ, "--format", "gptq", "--asymmetric"), Scheme.W4A16),
+    "fp8": Case(("--scheme", "fp8"), None),
+    "nf4": Case(("--scheme", "nf4"), None),
+    "int8": Case(("--scheme", "int8"), Scheme.W8A16, bound=1e-6),
+}
+
+
+class OpenCheckpoint:
+    """Implements Tensors over the files of a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        opened = [safe_open(file, framework="pt") for file in sorted(directory.glob("*.safetensors"))]
+        self._files = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def load(self, name: str) -> Tensor:
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+
+def read_linears(directory: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    config = json.loads((directory / "config.json").read_text())
+    reader, tensors = checkpoint_format(config["quantization_config"]), OpenCheckpoint(directory)
+    assert all(reader.names(name, tensors) for name in shapes)
+    return {name: reader.read(name, *shape, tensors) for name, shape in shapes.items()}
+
+
+def library_weights(python: str, directory: Path, out: Path) -> dict[str, Tensor]:
+    ran = subprocess.run(
+        [python, LIBRARY_WEIGHTS, directory, out], capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return load_file(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_our_reader_means_what_the_library_means(
+    tmp_path: Path, tiny_model: Path, python: str, quantize: Quantize, name: str
+) -> None:
+    case, out = CASES[name], tmp_path / "out"
+    ran = quantize(tiny_model, *case.options, "--out", out, "--python", python)
+    assert ran.stdout.splitlines()[-1] == str(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    for companion in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (out / companion).read_bytes() == (tiny_model / companion).read_bytes()
+    manifest = read_manifest(out)
+    assert manifest is not None
+    assert manifest.recipe.scheme in case.options
+    assert (manifest.calibration is not None) is bool(set(SMALL) & set(case.options))
+    assert set(manifest.result.sha256) == {file.name for file in out.glob("*.safetensors")}
+    assert not manifest.scores
+
+    shapes = dict(read_source(tiny_model).linears)
+    ours, theirs = read_linears(out, shapes), library_weights(python, out, tmp_path / "theirs.safetensors")
+    assert set(theirs) == set(shapes)
+    for module, read in ours.items():
+        assert (read.scheme if isinstance(read, QuantisedLinear) else None) is case.scheme
+        weights = read.dequantised() if isinstance(read, QuantisedLinear) else read
+        far = (weights - theirs[module]).abs().max() / theirs[module].abs().max()
+        assert far <= case.bound, f"{module} is {far:.1e} away"
+
+
+def kill_once(file: Path, command: list[str]) -> None:
+    """Run a command until the file is there, and end it and what it started as a power cut would."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + TIMEOUT
+        while not file.exists():
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [GPTQ, AWQ], ids=["gptq", "awq"])
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(
+    tmp_path: Path, tiny_model: Path, python: str, quantize: Quantize, options: tuple[str, ...]
+) -> None:
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    quantize(tiny_model, *options, "--out", whole, "--python", python)
+    kept = tmp_path / "halved.incomplete" / "state"
+    kill_once(kept / "00000.safetensors", quantize_command(tiny_model, *options, "--out", halved, "--python", python))
+    assert not halved.exists()
+    # However quick the second layer was.
+    for later in sorted(kept.iterdir())[1:]:
+        later.unlink()
+    again = quantize(tiny_model, *options, "--out", halved, "--python", python)
+    assert "going on with the layers" in again.stderr
+    manifest = read_manifest(halved)
+    assert manifest is not None
+    assert manifest.resumed
+    assert (whole / "model.safetensors").read_bytes() == (halved / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_default_model_in_eight_bits(tmp_path: Path, default_model: Path, python: str, quantize: Quantize) -> None:
+    out = tmp_path / "out"
+    quantize("smollm2-135m-instruct", "--scheme", "w8a8", "--out", out, "--python", python)
+    shapes = dict(read_source(default_model).linears)
+    assert len(shapes) == 30 * 7
+    weights = load_file(default_model / "model.safetensors")
+    for module, read in read_linears(out, shapes).items():
+        assert isinstance(read, QuantisedLinear)
+        assert read.scheme is Scheme.W8A8
+        original = weights[f"{module}.weight"].float()
+        # Half a step, and what the scale lost when it was rounded to bfloat16 itself.
+        step = read.scales + original.abs().amax(dim=1, keepdim=True) / 256
+        assert ((read.dequantised() - original).abs() <= step).all()
+    assert torch.equal(
+        load_file(out / "model.safetensors")["model.embed_tokens.weight"], weights["model.embed_tokens.weight"]
+    )
