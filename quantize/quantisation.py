@@ -15,7 +15,7 @@ from .job import Calibration, Event, Finished, Job, Note, Stage, Step
 from .libraries import probe
 from .process import run_worker
 from .provenance import CalibrationData, Files, Provenance, write_provenance
-from .recipe import Recipe
+from .recipe import Library, Method, Recipe
 from .source import COMPANIONS, Source, sha256_of
 from .staging import Staging, staged
 
@@ -61,9 +61,7 @@ class Quantisation:
             "versions": versions,
             "device": self.device,
         }
-        # Finished layers are kept until the checkpoint is written, so they lie on the disk twice.
-        nbytes = 2 * self.source.quantised_nbytes(self.recipe.bits)
-        with staged(self.out, identity, nbytes) as staging:
+        with staged(self.out, identity, self._disk_nbytes()) as staging:
             if staging.goes_on:
                 on_event(Note(f"going on with the layers that an earlier run has left in {staging.directory}"))
             job = Job(
@@ -91,6 +89,12 @@ class Quantisation:
             staging.publish()
         return provenance
 
+    def _disk_nbytes(self) -> int:
+        """About what is written: the checkpoint, and until that is whole the finished layers, in up to 32 bits."""
+        recipe = self.recipe
+        is_resumable = recipe.library is Library.LLM_COMPRESSOR and recipe.method is not Method.RTN
+        return self.source.quantised_nbytes(recipe.bits) + (4 * self.source.values if is_resumable else 0)
+
     def _calibration_data(self, finished: Finished, digest: str) -> CalibrationData:
         name = SAMPLE_NAME if self.calibration is None else self.calibration.name
         return CalibrationData(name=name, sha256=digest, pieces=finished.pieces, tokens=finished.tokens)
@@ -106,5 +110,7 @@ class Quantisation:
         weights = tuple(sorted(staging.made.glob("*.safetensors")))
         if not weights or not (staging.made / "config.json").is_file():
             raise QuantizeError(f"the library has written no checkpoint; see {staging.log}")
+        for file in weights:  # which safetensors writes for their owner alone
+            shutil.copymode(staging.made / "config.json", file)
         nbytes = sum(file.stat().st_size for file in weights)
         return Files(name=self.out.name, nbytes=nbytes, sha256=sha256_of(weights))

@@ -52,11 +52,15 @@ class Source:
         """Decoder layers, by the configuration; 0 where it doesn't say."""
         return int(self.config.get("num_hidden_layers") or 0)
 
+    @property
+    def values(self) -> int:
+        """Weights of all projections."""
+        return sum(rows * columns for rows, columns in self.linears.values())
+
     def quantised_nbytes(self, bits: int) -> int:
         """About what the weights take with ``bits`` for each value of a projection; a tenth more for scales."""
         each = WIDTHS[_dtype(self.config)]
-        values = sum(rows * columns for rows, columns in self.linears.values())
-        return self.nbytes - values * each + math.ceil(values * bits / 8 * 1.1)
+        return self.nbytes - self.values * each + math.ceil(self.values * bits / 8 * 1.1)
 
 
 def read_source(path: Path) -> Source:

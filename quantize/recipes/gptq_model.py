@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from gptqmodel import GPTQModel
-from gptqmodel.quantization.config import GPTQConfig
+from gptqmodel.quantization.config import FORMAT, GPTQConfig
 
 from pennyweight.quantize.job import Finished, Job, Report
 
@@ -36,11 +37,13 @@ def quantise(job: Job, report: Report) -> Finished:
         bits=recipe.bits,
         group_size=recipe.group_size,
         sym=recipe.symmetric,
+        # Version 1 stores zero points less one, and so has none for 0.
+        format=FORMAT.GPTQ if recipe.symmetric else FORMAT.GPTQ_V2,
         desc_act=False,
         device=job.device,
         offload_to_disk=False,
     )
-    model: Any = GPTQModel.load(job.source, config)
+    model: Any = GPTQModel.load(job.source, config, dtype=torch.float32 if job.device == "cpu" else "auto")
     hidden = model.model.config
     pieces = calibration_pieces(job, report, max(hidden.hidden_size, hidden.intermediate_size))
     model.layer_callback = LayerCallback(report)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.quantization.utils import is_module_quantized
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.pipelines.cache import IntermediatesCache
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pennyweight.quantize.job import Finished, Job, Report
 from pennyweight.quantize.recipe import Method, Recipe, Scheme
@@ -23,7 +24,9 @@ from .resumable import ReportedSmoothQuant, ResumableAWQ, ResumableGPTQ
 def quantise(job: Job, report: Report) -> Finished:
     """Write the checkpoint to ``job.made``. Raises QuantizeError for calibration data that can't be used."""
     report.stage("loading the model")
-    model = AutoModelForCausalLM.from_pretrained(job.source, dtype="auto")
+    # A CPU computes in float32: without instructions for bfloat16 it would take many times as long.
+    model = AutoModelForCausalLM.from_pretrained(job.source, dtype=torch.float32 if job.device == "cpu" else "auto")
+    dtype = AutoConfig.from_pretrained(job.source).dtype
     store = LayerStore(Path(job.state))
     resumed = len(store)
     widest = max(module.in_features for module in model.modules() if isinstance(module, torch.nn.Linear))
@@ -37,8 +40,17 @@ def quantise(job: Job, report: Report) -> Finished:
     report.stage("quantising layers", passes * (model.config.num_hidden_layers + 1))
     oneshot(model=model, recipe=modifiers, **_dataset(pieces))
     report.stage("writing the checkpoint")
+    _cast_the_rest(model, dtype or torch.float32)
     model.save_pretrained(job.made, save_compressed=True)
     return Finished(len(pieces), sum(map(len, pieces)), resumed)
+
+
+def _cast_the_rest(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Bring to ``dtype`` what is not quantised: codes are found anew on saving, from weights and scales as they were solved for."""
+    for module in model.modules():
+        if not is_module_quantized(module):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
 
 
 def _dataset(pieces: list[list[int]]) -> dict[str, Any]:
