@@ -57,9 +57,9 @@ def run_worker(python: str, job: Job, log: Path, lock: int, on_event: Callable[[
 def _machine(job: Job) -> dict[str, str]:
     """What keeps the libraries to the device and the cores that they are meant to use.
 
-    LLM Compressor takes a card wherever it sees one; GPTQModel starts workers for more cores than it has.
+    LLM Compressor takes a card wherever it sees one; GPTQModel starts workers for more cores than it has, and can't do with one.
     """
-    workers = {"GPTQMODEL_CPU_WORKERS": str(job.threads or len(os.sched_getaffinity(0)))}
+    workers = {"GPTQMODEL_CPU_WORKERS": str(max(job.threads or len(os.sched_getaffinity(0)), 2))}
     return workers | ({"CUDA_VISIBLE_DEVICES": ""} if job.device == "cpu" else {})
 
 

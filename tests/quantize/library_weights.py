@@ -1,6 +1,6 @@
-"""Run by the environment with the libraries: ``library_weights.py CHECKPOINT OUT`` has the library itself dequantise.
+"""Run by the environment with the libraries: ``library_weights.py DIRECTORY...`` has the libraries themselves dequantise.
 
-Writes float32 [N, K] of each projection in the layers, by module, as safetensors.
+Beside each checkpoint, as DIRECTORY.weights: float32 [N, K] of each projection in its layers, by module, as safetensors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def compressed_tensors(checkpoint: str) -> dict[str, Any]:
 def gptq(checkpoint: str) -> dict[str, Any]:
     from gptqmodel import BACKEND, GPTQModel
 
-    model = GPTQModel.load(checkpoint, device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float32)
+    # Its kernel takes no float32: products are rounded to float16.
+    model = GPTQModel.load(checkpoint, device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float16)
     return {
         name: module.dequantize_weight().t()
         for name, module in model.model.named_modules()
@@ -55,12 +56,14 @@ def bitsandbytes(checkpoint: str) -> dict[str, Any]:
 READERS = {"compressed-tensors": compressed_tensors, "gptq": gptq, "bitsandbytes": bitsandbytes}
 
 
-def main(checkpoint: str, out: str) -> None:
+def main(checkpoint: str) -> None:
     config = json.loads((Path(checkpoint) / "config.json").read_text())
     weights = READERS[config["quantization_config"]["quant_method"]](checkpoint)
     found = {name: weight for name, weight in weights.items() if ".layers." in name}
-    save_file({name: weight.detach().float().contiguous().clone() for name, weight in found.items()}, out)
+    copied = {name: weight.detach().float().contiguous().clone() for name, weight in found.items()}
+    save_file(copied, f"{checkpoint}.weights")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    for directory in sys.argv[1:]:
+        main(directory)
