@@ -1,4 +1,4 @@
-"""Drives the operations in PyTorch; on CUDA it replays decode steps as graphs, one for each padded size."""
+"""Drives operations whose values are tensors; on CUDA it replays decode steps as graphs, one for each padded size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .geometry import Geometry, KVCache
 from .low_rank import LowRank
 from .ops import KVCacheDtype, Precision
 from .step import Step
+from .tensor_ops import TensorOps
 from .torch_ops import MIN_CONTEXT, TorchOps, next_power_of_two
 
 # Records what a function does on the device, and gives what does it again: the same result, in the same memory.
@@ -21,20 +22,18 @@ Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 MAX_GRAPH_TOKENS = 1 << 18
 
 
-class TorchBackend:
-    """Implements Backend with TorchOps. Decode steps are recorded by ``record``, if there is one, and replayed."""
+class TensorBackend:
+    """Implements Backend with the operations given. Decode steps are recorded by ``record``, if there is one, and replayed."""
 
     def __init__(
         self,
-        precision: Precision,
-        device: torch.device,
+        ops: TensorOps,
         *,
-        dtype: torch.dtype | None = None,
         kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
         record: Record | None = None,
     ) -> None:
-        self.ops = TorchOps(precision, device, dtype=dtype)
-        self.device = device
+        self.ops = ops
+        self.device = ops.device
         self.kv_cache_dtype = kv_cache_dtype
         self._record = record
         self._forward: Forward | None = None
@@ -64,7 +63,7 @@ class TorchBackend:
     def describe(self) -> dict[str, str]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         graphs = str(self._record is not None)
-        return {"kernels": "torch", "torch": str(torch.__version__), "device": name, "graphs": graphs}
+        return {**self.ops.describe(), "torch": str(torch.__version__), "device": name, "graphs": graphs}
 
     def _graph_for(self, step: Step) -> _DecodeGraph | None:
         """The graph for the next powers of two of a decode step's sequences and context; None for other steps.
@@ -86,6 +85,21 @@ class TorchBackend:
                 self.ops, self._forward, geometry, self.cache, self._record, seqs, context
             )
         return self._graphs[seqs, context]
+
+
+class TorchBackend(TensorBackend):
+    """With TorchOps; ``dtype`` is theirs."""
+
+    def __init__(
+        self,
+        precision: Precision,
+        device: torch.device,
+        *,
+        dtype: torch.dtype | None = None,
+        kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+        record: Record | None = None,
+    ) -> None:
+        super().__init__(TorchOps(precision, device, dtype=dtype), kv_cache_dtype=kv_cache_dtype, record=record)
 
 
 class CudaGraphs:
@@ -122,7 +136,7 @@ class _DecodeGraph:
 
     def __init__(
         self,
-        ops: TorchOps,
+        ops: TensorOps,
         forward: Forward,
         geometry: Geometry,
         cache: KVCache,

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from .geometry import Geometry, KVCache
-from .low_rank import LowRank
 from .ops import Precision
 from .quantised import QuantisedLinear, Scheme, quantise_rows, round_to_nearest
 from .step import Step
+from .tensor_ops import Int8Rows, TensorActivation, TensorOps
 
 # torch._int_mm wants more than 16 rows on CUDA, and other sizes that are multiples of 8.
 _INT_MM_ROWS = 32
@@ -36,17 +36,6 @@ class _Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantised:
-    """int8 [T, K] and one float32 scale for each token [T, 1]."""
-
-    values: Tensor
-    scale: Tensor
-
-
-_Activation = Tensor | _Quantised
-
-
-@dataclass(frozen=True, slots=True)
 class _Attended:
     """Sequences that attend in one call: S of them with Q new tokens each, over a context padded to L tokens.
 
@@ -63,81 +52,52 @@ class _Attended:
 class _Plan:
     """What every layer of a step needs of its index arrays, worked out once."""
 
-    token_ids: Tensor
-    logit_rows: Tensor
     cos: Tensor
     sin: Tensor
     block: Tensor
     offset: Tensor
     attended: list[_Attended]
-    adapted: list[tuple[int, Tensor]]  # slots of adapters, and the rows that each has
 
 
-class TorchOps:
+class TorchOps(TensorOps):
     """Implements Ops. ``dtype`` is float64 only where this is the reference: then all of FLOAT32's values are float64."""
 
     def __init__(self, precision: Precision, device: torch.device, *, dtype: torch.dtype | None = None) -> None:
-        self.precision = precision
-        self.weight_bytes = 0
-        self.device = device
-        self.wide = torch.float64 if dtype is torch.float64 else torch.float32
-        self.compute = self.wide if precision is Precision.FLOAT32 else torch.bfloat16
+        super().__init__(precision, device, wide=torch.float64 if dtype is torch.float64 else torch.float32)
         # The CPU sums in the wide type, so that this is the reference there.
         self._attention_dtype = self.wide if device.type == "cpu" else self.compute
         self._plan: _Plan | None = None
-        self._adapters: dict[int, list[LowRank | None]] = {}
         self._geometry: Geometry | None = None
         self._cache: KVCache | None = None
         self._cos = self._sin = torch.empty(0)
 
     def bind(self, geometry: Geometry, cache: KVCache) -> None:
-        """Take the sizes, the rotation tables and the cache that ``attention`` works with."""
         self._geometry, self._cache = geometry, cache
         self._cos = geometry.rope_cos.to(self.device, self.wide)
         self._sin = geometry.rope_sin.to(self.device, self.wide)
 
     def begin(self, step: Step, *, padded: bool = False) -> None:
-        """Take the step that the next operations belong to.
-
-        ``padded`` is for decode steps whose work must not depend on the values in them: every context counts as
-        ``max_context`` tokens, and nothing is read back from the device.
-        """
+        super().begin(step, padded=padded)
         geometry = self._geometry
         assert geometry is not None, "bind() comes before begin()"
         positions, slots = step.positions.long(), step.slots.long()
         self._plan = _Plan(
-            token_ids=step.token_ids.long(),
-            logit_rows=step.logit_rows.long(),
             cos=self._cos[positions, None],
             sin=self._sin[positions, None],
             block=slots // geometry.block_size,
             offset=slots % geometry.block_size,
             attended=list(self._padded_calls(step) if padded else self._calls(step)),
-            adapted=[] if step.adapters is None else self._rows_by_adapter(step.adapters),
         )
 
-    def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
-        """Make an adapter the one of a slot."""
-
-        def here(x: Tensor) -> Tensor:
-            return x.to(self.device, self.wide)
-
-        self._adapters[slot] = [
-            None if one is None else LowRank(here(one.a), here(one.b), one.first) for one in adapter
-        ]
+    def describe(self) -> dict[str, str]:
+        return {"kernels": "torch"}
 
     def prepare_linear(
         self, parts: Sequence[Tensor | QuantisedLinear], biases: Sequence[Tensor | None] = ()
     ) -> _Linear:
-        rows = sum(part.shape[0] for part in parts)
-        given = list(biases) or [None] * len(parts)
-        bias = None
-        if any(one is not None for one in given):
-            pieces = [
-                torch.zeros(part.shape[0]) if one is None else one.float()
-                for part, one in zip(parts, given, strict=True)
-            ]
-            bias = torch.cat(pieces).to(self.device, self.wide)
+        sizes = [part.shape[0] for part in parts]
+        rows = sum(sizes)
+        bias = self._joined_bias(sizes, biases or [None] * len(parts))
         columns = parts[0].shape[1]
         if all(self._is_int8(part) for part in parts):
             padded = _round_up(rows), _round_up(columns)
@@ -156,23 +116,14 @@ class TorchOps:
             else:
                 weight[start:stop].copy_(part.dequantised() if isinstance(part, QuantisedLinear) else part)
             start = stop
-        self.weight_bytes += weight.nbytes
+        self._weight_bytes += weight.nbytes
         return _Linear(weight.t(), bias, rows, scale)
 
-    def prepare_table(self, weight: Tensor) -> Tensor:
-        return weight.to(self.device, self.compute)
-
-    def prepare_vector(self, weight: Tensor) -> Tensor:
-        return weight.to(self.device, self.wide)
-
-    def embedding(self, table: Tensor) -> Tensor:
-        return table[self._now.token_ids].to(self.wide)
-
-    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, reader: _Linear) -> _Activation:
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, reader: _Linear) -> TensorActivation:
         return self._activation(self._normed(x, weight, eps), reader)
 
-    def linear(self, a: _Activation, weight: _Linear) -> Tensor:
-        if isinstance(a, _Quantised):
+    def linear(self, a: TensorActivation, weight: _Linear) -> Tensor:
+        if isinstance(a, Int8Rows):
             assert weight.scale is not None
             product = _int8_product(a.values, weight.weight).float() * a.scale * weight.scale
             product = product[:, : weight.rows]
@@ -183,25 +134,15 @@ class TorchOps:
             product = torch.mm(a.to(self.wide), weight.weight.to(self.wide))
         return product if weight.bias is None else product + weight.bias
 
-    def linear_add(self, residual: Tensor, a: _Activation, weight: _Linear) -> Tensor:
+    def linear_add(self, residual: Tensor, a: TensorActivation, weight: _Linear) -> Tensor:
         return residual.add_(self.linear(a, weight))
-
-    def add_low_rank(self, out: Tensor, a: _Activation, projections: range) -> Tensor:
-        for slot, rows in self._now.adapted:
-            parts = [part for place in projections if (part := self._adapters[slot][place]) is not None]
-            if not parts:
-                continue
-            x = (a.values[rows] * a.scale[rows] if isinstance(a, _Quantised) else a[rows]).to(self.wide)
-            for part in parts:
-                channels = out[:, part.first : part.first + part.b.shape[0]]
-                channels.index_add_(0, rows, (x @ part.a.t()) @ part.b.t())
-        return out
 
     def attention(
         self, qkv: Tensor, layer: int, q_norm: Tensor | None, k_norm: Tensor | None, reader: _Linear
-    ) -> _Activation:
-        geometry, plan, cache = self._geometry, self._now, self._cache
+    ) -> TensorActivation:
+        geometry, plan, cache = self._geometry, self._plan, self._cache
         assert geometry is not None
+        assert plan is not None, "begin() comes before the operations"
         assert cache is not None
         heads, kv_heads, dim = geometry.num_heads, geometry.num_kv_heads, geometry.head_dim
         rotated, value = torch.split(qkv.view(-1, heads + 2 * kv_heads, dim), [heads + kv_heads, kv_heads], dim=1)
@@ -225,17 +166,9 @@ class TorchOps:
                 out[call.rows] = self._attend(query[call.rows], layer, call)
         return self._activation(out.reshape(-1, heads * dim), reader)
 
-    def silu_mul(self, gate_up: Tensor, reader: _Linear) -> _Activation:
+    def silu_mul(self, gate_up: Tensor, reader: _Linear) -> TensorActivation:
         gate, up = gate_up.chunk(2, dim=-1)
         return self._activation(functional.silu(gate) * up, reader)
-
-    def logit_rows(self, x: Tensor) -> Tensor:
-        return x[self._now.logit_rows]
-
-    @property
-    def _now(self) -> _Plan:
-        assert self._plan is not None, "begin() comes before the operations"
-        return self._plan
 
     def _is_int8(self, part: Tensor | QuantisedLinear) -> bool:
         """Whether weights are kept in int8; those with wider activations are kept as the floats that they stand for."""
@@ -243,16 +176,9 @@ class TorchOps:
             return part.scheme is Scheme.W8A8
         return self.precision is Precision.INT8
 
-    def _rows_by_adapter(self, adapters: Tensor) -> list[tuple[int, Tensor]]:
-        slots = adapters.tolist()
-        return [
-            (slot, torch.tensor([row for row, one in enumerate(slots) if one == slot], device=self.device))
-            for slot in sorted(set(slots) - {-1})
-        ]
-
-    def _activation(self, x: Tensor, reader: _Linear) -> _Activation:
+    def _activation(self, x: Tensor, reader: _Linear) -> TensorActivation:
         if reader.scale is not None:
-            return _Quantised(*quantise_rows(x))
+            return Int8Rows(*quantise_rows(x))
         return x.to(self.compute)
 
     def _store(self, cache: Tensor, scales: Tensor | None, layer: int, rows: Tensor) -> None:
@@ -260,7 +186,8 @@ class TorchOps:
 
         Nothing that is not finite may stay behind: masked or not, it would spoil whoever gets the block next.
         """
-        block, offset = self._now.block, self._now.offset
+        assert self._plan is not None, "begin() comes before the operations"
+        block, offset = self._plan.block, self._plan.offset
         rows = _finite(rows)
         if scales is None:
             cache[block, :, offset] = rows
