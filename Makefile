@@ -82,11 +82,12 @@ clean: ## Remove what make has made
 	echo "This Python can't make virtual environments: install its venv package (python3-venv on Debian and Ubuntu)"; exit 1; }
 	@touch $@
 
-# PyTorch first: whoever comes after it takes the build that is there.
+# PyTorch first: whoever comes after it takes the build that is there, and the Triton that came with it.
 .venv/torch: .venv/python constraints.txt
 	@echo "make: installing $(TORCH), the largest part (about 200 MB for a CPU, several GB for CUDA)"
-	@{ grep -v '^torch==' constraints.txt; echo "$(TORCH)"; } > .venv/constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check $(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)") "$(TORCH)"
+	@{ grep -v -e '^torch==' -e '^triton==' constraints.txt; echo "$(TORCH)"; \
+	$(BIN)/python -m pip freeze --disable-pip-version-check | grep '^triton==' || grep '^triton==' constraints.txt; } > .venv/constraints.txt
 	@touch $@
 
 define install_package

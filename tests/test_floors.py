@@ -117,6 +117,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 # Imported at few places: what is heavy in an engine's own process, what speaks HTTP at its seam.
 HEAVY = {
     "torch": ("kernels", "quantize", "server.engines.native", "server.engines.encoder", "server.engines.vllm.worker"),
+    "triton": ("kernels.triton",),
     "transformers": (),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),
