@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .cpu.library import load_library
 from .cpu.sampling import sample_rows
+from .triton import has_triton
 
 _WORD = 0xFFFFFFFF
 
@@ -57,6 +58,13 @@ def sample(logits: Tensor, batch: SamplingBatch) -> Sampled:
     if logits.device.type == "cpu" and (library := load_library()) is not None:
         columns = {field.name: getattr(batch, field.name) for field in fields(batch)}
         return Sampled(*sample_rows(library, logits, **columns))
+    if logits.device.type == "cuda" and has_triton(logits.device):
+        # Only here, so that no other device pays for Triton's import.
+        from .triton import sampling as triton_sampling
+
+        if batch.mask is not None and batch.masked is not None:
+            _apply_mask(logits, batch.mask, batch.masked)
+        return triton_sampling.sample_rows(logits, batch)
     return sample_reference(logits, batch)
 
 
