@@ -7,6 +7,7 @@ model as the engine does: the same kernels, precisions and formats.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,7 @@ from .scorer import Scorer
 
 def main() -> None:
     """Load the model, say so, and answer questions until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the gate's to handle
     questions = sys.stdin.buffer
     # What a library prints must not get between the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

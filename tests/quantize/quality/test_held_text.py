@@ -7,6 +7,7 @@ import pytest
 
 from pennyweight.quantize.quality.divergence import Divergence
 from pennyweight.quantize.quality.held_text import Window, cut, summarise
+from pennyweight.quantize.quality.samples import HELD_TEXT
 
 
 def window(kl: list[float], agrees: list[bool], base: list[float], other: list[float]) -> Divergence:
@@ -55,3 +56,12 @@ def test_equal_models_have_equal_scores() -> None:
     scores = summarise([one, one])
     assert (scores.kl.low, scores.kl.value, scores.kl.high) == (0.0, 0.0, 0.0)
     assert (scores.top1.value, scores.perplexity_ratio.value) == (1.0, 1.0)
+
+
+def test_the_shipped_text_is_of_many_kinds_and_of_some_length() -> None:
+    text = HELD_TEXT.read_text(encoding="utf-8")
+    assert 30_000 < len(text.encode()) < 60_000
+    pieces = text.split("\n---\n")
+    assert len(set(pieces)) == len(pieces) > 20
+    for sign in ("```python", "```sql", "| planet", "Der Zug", "図書館", "村口", "العم"):
+        assert sign in text
