@@ -118,7 +118,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 HEAVY = {
     "torch": ("kernels", "quantize", "server.engines.native", "server.engines.encoder", "server.engines.vllm.worker"),
     "triton": ("kernels.triton",),
-    "transformers": (),
+    "transformers": ("quantize.recipes",),
+    "llmcompressor": ("quantize.recipes",),
+    "gptqmodel": ("quantize.recipes",),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),
     "aiohttp": ("bench", "server.engines.upstream.session"),

@@ -23,6 +23,8 @@ from pennyweight.quantize.manifest import read_manifest
 from pennyweight.quantize.source import read_source, sha256_of
 
 LIBRARY_WEIGHTS = Path(__file__).with_name("library_weights.py")
+# So small a model is done sooner by one thread than by several that wait for each other.
+TINY = ("--threads", "1")
 SMALL = ("--calibration-samples", "16", "--calibration-tokens", "64")
 GPTQ = ("--scheme", "w4a16", "--method", "gptq", *SMALL)
 AWQ = ("--scheme", "w4a16", "--method", "awq", *SMALL)
@@ -88,7 +90,7 @@ def checkpoints(
     directory = tmp_path_factory.mktemp("checkpoints")
     made = {name: directory / name for name in CASES}
     for name, out in made.items():
-        ran = quantize(tiny_model, *CASES[name].options, "--out", out, "--python", python)
+        ran = quantize(tiny_model, *CASES[name].options, *TINY, "--out", out, "--python", python)
         assert ran.stdout.splitlines()[-1] == str(out)
     assert set(directory.iterdir()) == set(made.values())
     command = [python, LIBRARY_WEIGHTS, *made.values()]
@@ -140,19 +142,22 @@ def kill_once(file: Path, command: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("options", [GPTQ, AWQ], ids=["gptq", "awq"])
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
     tmp_path: Path, tiny_model: Path, python: str, quantize: Quantize, options: tuple[str, ...]
 ) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    quantize(tiny_model, *options, "--out", whole, "--python", python)
+    quantize(tiny_model, *options, *TINY, "--out", whole, "--python", python)
     kept = tmp_path / "halved.incomplete" / "state"
-    kill_once(kept / "00000.safetensors", quantize_command(tiny_model, *options, "--out", halved, "--python", python))
+    kill_once(
+        kept / "00000.safetensors", quantize_command(tiny_model, *options, *TINY, "--out", halved, "--python", python)
+    )
     assert not halved.exists()
     # However quick the second layer was.
     for later in sorted(kept.iterdir())[1:]:
         later.unlink()
-    again = quantize(tiny_model, *options, "--out", halved, "--python", python)
+    again = quantize(tiny_model, *options, *TINY, "--out", halved, "--python", python)
     assert "going on with the layers" in again.stderr
     manifest = read_manifest(halved)
     assert manifest is not None
@@ -161,6 +166,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_default_model_in_eight_bits(tmp_path: Path, default_model: Path, python: str, quantize: Quantize) -> None:
     out = tmp_path / "out"
     quantize("smollm2-135m-instruct", "--scheme", "w8a8", "--out", out, "--python", python)
