@@ -26,7 +26,7 @@ def sample_rows(logits: Tensor, batch: SamplingBatch) -> Sampled:
     width = max(0, int(batch.num_top.max(initial=0)))
     columns = torch.from_numpy(_columns(batch)).to(logits.device)
     found = torch.zeros(rows * (2 + 2 * width), dtype=torch.int32, device=logits.device)
-    token_ids, logprobs, top_ids, top_logprobs = found.split([rows, rows, rows * width, rows * width])
+    token_ids, logprobs, top_ids, top_logprobs = torch.split(found, [rows, rows, rows * width, rows * width])
     choose[(rows,)](
         logits,
         logits.stride(0),

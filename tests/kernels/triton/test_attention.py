@@ -86,6 +86,12 @@ def sequences(lengths: list[int], seed: int = 1) -> Work:
     ]
 
 
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several splits of several tiles without a long context, which the interpreter would take long for."""
+    monkeypatch.setattr(attention, "SPLIT", 64)
+    monkeypatch.setattr(attention, "TILE", 32)
+
+
 def until(work: Work, ends: list[int], computed: list[int]) -> Work:
     """The sequences up to these lengths, so much of them computed before; those with nothing new left out."""
     return [
@@ -117,9 +123,10 @@ def test_it_is_that_of_float64(
     )
 
 
-def test_a_long_context_is_that_of_float64(device: torch.device) -> None:
+def test_a_long_context_is_that_of_float64(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
     heads = Heads()
-    work = sequences([attention.SPLIT + 40, 30])
+    work = sequences([2 * attention.SPLIT + 40, 30])
     prompt = until(work, [len(work[0][0]) - 1, 25], [0, 0])
     rest = until(work, [len(work[0][0]), 30], [len(work[0][0]) - 1, 25])
     kernels = heads.kernels(device)
@@ -132,6 +139,7 @@ def test_a_long_context_is_that_of_float64(device: torch.device) -> None:
 def test_a_token_is_the_same_to_the_bit_decoded_or_in_any_piece_of_a_prompt(
     device: torch.device, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shorten(monkeypatch)
     monkeypatch.setattr(attention, "_MOST_LEFT", left)
     heads = Heads(dtype=torch.bfloat16)
     length = attention.SPLIT + 5
@@ -139,7 +147,7 @@ def test_a_token_is_the_same_to_the_bit_decoded_or_in_any_piece_of_a_prompt(
     whole = heads.attend(heads.kernels(device), until(work, [length, 0, 0], [0] * 3), device)
     kernels, computed = heads.kernels(device), [0, 0, 0]
     # Pieces of any size, single tokens of its own among them, with others at its side and without.
-    for ends in ([70, 0, 3], [71, 20, 3], [257, 20, 4], [258, 20, 5], [length, 20, 33]):
+    for ends in ([20, 0, 3], [21, 20, 3], [65, 20, 4], [66, 20, 5], [length, 20, 33]):
         found = heads.attend(kernels, until(work, ends, computed), device)
         assert torch.equal(found[: ends[0] - computed[0]], whole[computed[0] : ends[0]])
         computed = ends

@@ -15,6 +15,7 @@ SHARED_BYTES = {80: 163 << 10, 90: 227 << 10}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("capability", SHARED_BYTES)
 def test_the_kernels_of_a_model_of_8b_compile(capability: int, tmp_path: Path) -> None:
     script = Path(__file__).with_name("compile_launches.py")
