@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,13 @@ from pennyweight.server.engines.local.model_store import resolve
 settings.register_profile("repeatable", derandomize=True, print_blob=True)
 settings.register_profile("explore", print_blob=True)
 settings.load_profile("repeatable")
+
+# Where there is no card, Triton's functions are interpreted (tests/kernels/triton). That is settled when it is first imported, which
+# libraries of other tests do. The variable is taken back, so that what tests start doesn't inherit it.
+if find_spec("triton") is not None and not Path("/dev/nvidiactl").exists():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        importlib.import_module("triton.language")
 
 REPORT = pytest.StashKey[list[str]]()
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "prompts.jsonl.gz"

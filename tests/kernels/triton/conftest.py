@@ -16,7 +16,7 @@ IS_INTERPRETED = not torch.cuda.is_available()
 if find_spec("triton") is None:  # it is there on Linux alone
     collect_ignore_glob = ["test_*.py"]
 elif IS_INTERPRETED:
-    # Whether a function is interpreted is settled as it is defined, Triton's own among them: when they are first imported.
+    # Whether a function is interpreted is settled as it is defined; for Triton's own, tests/conftest.py has done it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         package = importlib.import_module("pennyweight.kernels.triton")
