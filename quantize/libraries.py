@@ -33,7 +33,7 @@ INSTALL: Mapping[Library, str] = MappingProxyType(
     }
 )
 _PROBE = """
-import importlib.metadata, importlib.util, json, sys
+import importlib.metadata, json, sys
 def version(name):
     try:
         return importlib.metadata.version(name)
