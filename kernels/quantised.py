@@ -38,7 +38,7 @@ class Scheme(enum.StrEnum):
 class QuantisedLinear:
     """A projection's weights [N, K], which are (values - zeros) * scales, group by group along K.
 
-    W8A8: ``values`` int8 [N, K] in -127 to 127, ``scales`` float32 [N, 1], no ``zeros``.
+    W8A8: ``values`` int8 [N, K], ``scales`` float32 [N, 1], no ``zeros``.
     W8A16, W4A16: ``values`` uint8 [N, K], one code in each however many bits it has; ``scales`` float32 [N, G] and ``zeros``
     uint8 [N, G] for groups of K / G columns. Without ``zeros`` they are symmetric: 128 or 8.
 

@@ -44,13 +44,8 @@ class Case:
 
 
 CASES = {
-    "w8a8": Case(("--scheme", "w8a8"), Scheme.W8A8),
     "w8a8-smoothquant": Case(("--scheme", "w8a8", "--smoothquant", "0.8", *SMALL), Scheme.W8A8),
-    "w8a8-gptq": Case(("--scheme", "w8a8", "--method", "gptq", *SMALL), Scheme.W8A8),
-    "w4a16-rtn": Case(("--scheme", "w4a16", "--method", "rtn"), Scheme.W4A16),
     "w4a16-gptq": Case(GPTQ, Scheme.W4A16),
-    "w4a16-gptq-asymmetric": Case((*GPTQ, "--asymmetric"), Scheme.W4A16),
-    "w4a16-awq": Case(AWQ, Scheme.W4A16),
     "w4a16-awq-asymmetric": Case((*AWQ, "--asymmetric"), Scheme.W4A16),
     "gptqmodel": Case((*GPTQ, "--format", "gptq"), Scheme.W4A16, torch.float16),
     "gptqmodel-asymmetric": Case((*GPTQ, "--format", "gptq", "--asymmetric"), Scheme.W4A16, torch.float16),
@@ -122,11 +117,10 @@ def test_what_belongs_to_the_model_goes_along(checkpoints: dict[str, Path], tiny
     for companion in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         assert (out / companion).read_bytes() == (tiny_model / companion).read_bytes()
     manifest = read_manifest(out)
-    assert manifest is not None
-    assert manifest.recipe.scheme in options
-    assert (manifest.calibration is not None) is bool(set(SMALL) & set(options))
-    assert manifest.result.sha256 == sha256_of(tuple(out.glob("*.safetensors")))
-    assert not manifest.scores
+    assert manifest["recipe"]["scheme"] in options
+    assert (manifest["calibration"] is not None) is bool(set(SMALL) & set(options))
+    assert manifest["result"]["sha256"] == sha256_of(tuple(out.glob("*.safetensors")))
+    assert "scores" not in manifest
 
 
 def kill_once(file: Path, command: list[str]) -> None:
@@ -143,25 +137,22 @@ def kill_once(file: Path, command: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("options", [GPTQ, AWQ], ids=["gptq", "awq"])
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(
-    tmp_path: Path, tiny_model: Path, python: str, quantize: Quantize, options: tuple[str, ...]
+    tmp_path: Path, tiny_model: Path, python: str, quantize: Quantize
 ) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
-    quantize(tiny_model, *options, *TINY, "--out", whole, "--python", python)
+    quantize(tiny_model, *GPTQ, *TINY, "--out", whole, "--python", python)
     kept = tmp_path / "halved.incomplete" / "state"
     kill_once(
-        kept / "00000.safetensors", quantize_command(tiny_model, *options, *TINY, "--out", halved, "--python", python)
+        kept / "00000.safetensors", quantize_command(tiny_model, *GPTQ, *TINY, "--out", halved, "--python", python)
     )
     assert not halved.exists()
     # However quick the second layer was.
     for later in sorted(kept.iterdir())[1:]:
         later.unlink()
-    again = quantize(tiny_model, *options, *TINY, "--out", halved, "--python", python)
+    again = quantize(tiny_model, *GPTQ, *TINY, "--out", halved, "--python", python)
     assert "going on with the layers" in again.stderr
-    manifest = read_manifest(halved)
-    assert manifest is not None
-    assert manifest.resumed
+    assert read_manifest(halved)["resumed"]
     assert (whole / "model.safetensors").read_bytes() == (halved / "model.safetensors").read_bytes()
 
 
