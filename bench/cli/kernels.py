@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pennyweight.bench.kernels.grid import KINDS, SHAPES, Grid
+from pennyweight.bench.kernels.grid import KINDS, SHAPES, grid_of
 
 
 def kernels(
@@ -42,7 +42,7 @@ def kernels(
         raise typer.BadParameter(f"rows are whole numbers, separated by commas, and not {rows!r}") from error
     if min(counts) < 1:
         raise typer.BadParameter("a product has at least one row")
-    grid = Grid(SHAPES[shape], counts, kinds)
+    grid = grid_of(shape, counts, kinds)
     count = threads or usable_cores()
     run = Run("kernels", {"shape": shape, "rows": counts, "kinds": kinds, "device": device, "threads": count})
     busy = busy_cores()

@@ -41,13 +41,17 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Grid:
-    """What is timed: products at each M (``rows``) for each kind of weights, attention over each context, the rest by rows."""
+    """What is timed: products at each M (``rows``) for each kind of weights, attention over each context, the rest by rows.
+
+    ``spread`` bytes of weights are gone through for each product, so that no cache holds them from one pass to the next.
+    """
 
     shape: Shape
     rows: tuple[int, ...] = (1, 8, 32, 128)
     kinds: tuple[str, ...] = KINDS
     contexts: tuple[int, ...] = (512, 2048)
     prefills: tuple[tuple[int, int], ...] = ((0, 512), (1536, 512))
+    spread: int = 96 << 20
 
     def request(self, device: str, threads: int) -> dict[str, object]:
         """As kernels/timing/__main__.py wants it."""
@@ -56,6 +60,7 @@ class Grid:
             "device": device,
             "threads": threads,
             "kinds": self.kinds,
+            "spread": self.spread,
             "products": [(m, k, n) for (k, n), m in product(shape.products, self.rows)],
             "heads": (shape.query_heads, shape.key_heads, shape.head_dim),
             "decode": [(m, context) for m, context in product(self.rows, self.contexts) if m <= 64],
@@ -63,3 +68,10 @@ class Grid:
             "rows": [(m, shape.hidden) for m in self.rows],
             "sampling": [(m, shape.vocab) for m in self.rows],
         }
+
+
+def grid_of(shape: str, rows: tuple[int, ...], kinds: tuple[str, ...]) -> Grid:
+    """The grid of a shape of SHAPES; for the tiny one small in every way."""
+    if shape == "tiny":
+        return Grid(SHAPES[shape], rows, kinds, contexts=(64,), prefills=((0, 32), (32, 32)), spread=1 << 20)
+    return Grid(SHAPES[shape], rows, kinds)

@@ -1,6 +1,6 @@
 """Times the kernels of a device at the sizes of a grid, given as JSON on standard input; a line of JSON for each.
 
-The grid: ``device``, ``threads``, ``products`` (lists of M, K, N), ``kinds``, ``decode`` (lists of sequences, context), ``prefill`` (lists
+The grid: ``device``, ``threads``, ``products`` (lists of M, K, N), ``spread`` (bytes of weights for each), ``kinds``, ``decode`` (lists of sequences, context), ``prefill`` (lists
 of computed, new tokens), ``heads`` (query heads, key heads, head dim), ``rows`` (lists of M, K), ``sampling`` (lists of M, V).
 First comes a line with the machine's ceilings: operations a second by arithmetic, bytes a second that are read.
 """
@@ -44,8 +44,8 @@ def time_all(grid: dict[str, Any], device: torch.device, threads: int) -> Iterat
     for m, k, n in grid["products"]:
         for kind in grid["kinds"]:
             for by, make in makers(kind):
-                yield products.time_ours(make, kind, m, k, n, by)
-            if (timing := products.time_torch(kind, m, k, n, device)) is not None:
+                yield products.time_ours(make, kind, m, k, n, grid["spread"], by)
+            if (timing := products.time_torch(kind, m, k, n, grid["spread"], device)) is not None:
                 yield timing
     heads = Heads(*grid["heads"])
     for seqs, context in grid["decode"]:

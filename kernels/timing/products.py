@@ -15,8 +15,6 @@ from pennyweight.kernels.quantised import LARGEST_GROUP, QuantisedLinear, Scheme
 from .passes import decode_step, geometry, seconds_each
 from .timing import Timing, median_seconds
 
-# Weights lie in so much memory that no cache holds them from one pass to the next, as a model's do.
-SPREAD_BYTES = 96 << 20
 MOST_COPIES = 192
 GROUP = 64
 
@@ -52,12 +50,13 @@ def product_bytes(kind: str, m: int, k: int, n: int) -> int:
     return int(weights) + m * k * (4 if kind == "float32" else 2) + 4 * m * n
 
 
-def copies_of(kind: str, k: int, n: int) -> int:
-    return max(1, min(MOST_COPIES, int(SPREAD_BYTES / (n * k * BYTES[kind]))))
+def copies_of(kind: str, k: int, n: int, spread: int) -> int:
+    """How many weights of a size take up ``spread`` bytes, but not more than MOST_COPIES."""
+    return max(1, min(MOST_COPIES, int(spread / (n * k * BYTES[kind]))))
 
 
-def time_ours(make: Make, kind: str, m: int, k: int, n: int, by: str) -> Timing:
-    """By a backend's own kernels."""
+def time_ours(make: Make, kind: str, m: int, k: int, n: int, spread: int, by: str) -> Timing:
+    """By a backend's own kernels. ``spread`` bytes of weights are gone through: more than a cache holds, as in a model."""
 
     def forward(backend: Backend, count: int) -> Forward:
         ops = backend.ops
@@ -75,13 +74,13 @@ def time_ours(make: Make, kind: str, m: int, k: int, n: int, by: str) -> Timing:
         return run
 
     device = make().device
-    seconds = seconds_each(make, forward, geometry(k, m), decode_step([1] * m, device), copies_of(kind, k, n))
+    seconds = seconds_each(make, forward, geometry(k, m), decode_step([1] * m, device), copies_of(kind, k, n, spread))
     return _timing(kind, by, m, k, n, seconds)
 
 
-def time_torch(kind: str, m: int, k: int, n: int, device: torch.device) -> Timing | None:
+def time_torch(kind: str, m: int, k: int, n: int, spread: int, device: torch.device) -> Timing | None:
     """By what PyTorch has for it on the device; None where it has nothing."""
-    products = list(_torch_products(kind, m, k, n, device))
+    products = list(_torch_products(kind, m, k, n, copies_of(kind, k, n, spread), device))
     if not products:
         return None
     place = iter(range(1 << 40))
@@ -94,9 +93,11 @@ def time_torch(kind: str, m: int, k: int, n: int, device: torch.device) -> Timin
     return _timing(kind, "torch", m, k, n, seconds)
 
 
-def _torch_products(kind: str, m: int, k: int, n: int, device: torch.device) -> Iterator[Callable[[], object]]:
+def _torch_products(
+    kind: str, m: int, k: int, n: int, copies: int, device: torch.device
+) -> Iterator[Callable[[], object]]:
     x = torch.randn(m, k, device=device)
-    for _ in range(copies_of(kind, k, n)):
+    for _ in range(copies):
         if kind in ("float32", "bfloat16"):
             dtype = torch.float32 if kind == "float32" else torch.bfloat16
             weight, given = torch.randn(n, k, device=device, dtype=dtype), x.to(dtype)
