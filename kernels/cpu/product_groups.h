@@ -8,13 +8,27 @@
 
 namespace pw {
 
+// Rows of activations. An address may add one register or its double to another: three rows share a pointer.
+struct ActivationRows {
+    const int16_t* thirds[3];
+    size_t stride;
+
+    ActivationRows(const int16_t* first, size_t row_stride)
+        : thirds{first, first + 3 * row_stride, first + 6 * row_stride}, stride(row_stride) {}
+    const int16_t* at(int row, int column) const { return thirds[row / 3] + row % 3 * stride + column; }
+    void advance(int columns) {
+#pragma GCC unroll 3
+        for (int third = 0; third < 3; ++third) thirds[third] += columns;
+    }
+};
+
 // All parts of a step: products of a pair of columns for 16 channels and kRows rows, into the sums.
 template <class L, int kPart, int kRows>
-inline void add_parts(i32x16 raw, const int16_t* a, size_t stride, i32x16* sums) {
+inline void add_parts(i32x16 raw, const ActivationRows& a, i32x16* sums) {
     const i32x16 right = L::template part<kPart>(raw);
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) sums[m] = add_pairs(sums[m], a + m * stride + 2 * kPart, right);
-    if constexpr (kPart + 1 < L::kParts) add_parts<L, kPart + 1, kRows>(raw, a, stride, sums);
+    for (int m = 0; m < kRows; ++m) sums[m] = add_pairs(sums[m], a.at(m, 2 * kPart), right);
+    if constexpr (kPart + 1 < L::kParts) add_parts<L, kPart + 1, kRows>(raw, a, sums);
 }
 
 // Rows [row, row + kRows) of a panel.
@@ -22,7 +36,7 @@ template <int kBits, int kRows, bool kFetch>
 inline void grouped_rows(const Product& p, int row, int panel, Ahead ahead) {
     using L = Lanes<Codes<kBits>>;
     const Weights& w = *p.weights;
-    const int16_t* a = static_cast<const int16_t*>(p.activations) + row * p.activation_stride;
+    ActivationRows a(static_cast<const int16_t*>(p.activations) + row * p.activation_stride, p.activation_stride);
     const auto* group = static_cast<const uint8_t*>(w.panels) + panel * w.panel_bytes;
     const int groups = w.k / w.group;
     const int32_t* activation_sums = p.group_sums + static_cast<size_t>(row) * groups;
@@ -42,9 +56,9 @@ inline void grouped_rows(const Product& p, int row, int panel, Ahead ahead) {
                 for (size_t i = 0; i < stride; i += 64) _mm_prefetch(fetched + i, _MM_HINT_T1);
                 fetched += stride;
             }
-            add_parts<L, 0, kRows>(L::raw(codes), a, p.activation_stride, sums);
+            add_parts<L, 0, kRows>(L::raw(codes), a, sums);
             codes += L::kStepBytes;
-            a += L::kStep;
+            a.advance(L::kStep);
         }
         const f32x16 scale = load_half(codes);
         const i32x16 zero = load_bytes(codes + kPanel * sizeof(uint16_t));
@@ -91,14 +105,16 @@ inline void grouped_block(const Product& p, int first, int rows, int panel, Ahea
         const i32x16 zero = load_bytes(codes + kPanel * sizeof(uint16_t));
         for_row_groups(rows, [&](auto size, int row, int, int) {
             constexpr int kRows = size();
-            const int16_t* a = static_cast<const int16_t*>(p.activations) + (first + row) * p.activation_stride + g * w.group;
+            const size_t stride = p.activation_stride;
+            ActivationRows a(static_cast<const int16_t*>(p.activations) + (first + row) * stride + g * w.group, stride);
             i32x16 sums[kRows];
 #pragma GCC unroll 8
             for (int m = 0; m < kRows; ++m) sums[m] = splat_int(0);
             for (int k = 0; k < w.group; k += 2) {
                 const i32x16 right = load_wide(wide + k * kPanel);
 #pragma GCC unroll 8
-                for (int m = 0; m < kRows; ++m) sums[m] = add_pairs(sums[m], a + m * p.activation_stride + k, right);
+                for (int m = 0; m < kRows; ++m) sums[m] = add_pairs(sums[m], a.at(m, 0), right);
+                a.advance(2);
             }
 #pragma GCC unroll 8
             for (int m = 0; m < kRows; ++m) {
