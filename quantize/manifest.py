@@ -1,7 +1,7 @@
 """What is known of a directory of quantised weights, in one file beside them: how they were made, and how good they are.
 
-A JSON object with ``recipe``, ``versions`` and ``hashes`` from whoever quantised, and ``scores`` from the quality gate. Imports
-nothing that computes: the server reads it before it starts an engine.
+A JSON object with what provenance.py puts there (recipe, versions, hashes of source and result) and ``scores`` from the quality gate.
+Imports nothing that computes: the server reads it before it starts an engine.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from fakes.tiny_decoder import TinyDecoder, make_step
 
 from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.cpu import library as cpu_library
-from pennyweight.kernels.cpu.library import Library, cpu_isa, library_path
+from pennyweight.kernels.cpu.library import Library, cpu_isa
 from pennyweight.kernels.cpu.program import CpuBackend
 from pennyweight.kernels.ops import KVCacheDtype, Precision
 from pennyweight.kernels.torch_backend import TorchBackend
@@ -25,17 +25,6 @@ SHAPES = {
     "blocks of 32": TinyDecoder(block_size=32, num_blocks=32),
 }
 EVERYTHING = "avx2 fma f16c bmi2 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 amx_tile amx_bf16 amx_int8"
-
-
-@pytest.fixture(params=["amx", "avx512", "avx2"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
-    path = library_path(request.param)
-    if path is None:
-        pytest.skip("the CPU kernels are not built: no C++ compiler")
-    monkeypatch.setenv(cpu_library.ISA_VARIABLE, request.param)
-    if cpu_isa() != request.param:
-        pytest.skip(f"this CPU has no {request.param}")
-    return Library(path, request.param)
 
 
 def tokens_of(seed: int, count: int, vocab: int) -> list[int]:

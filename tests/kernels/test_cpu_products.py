@@ -8,8 +8,7 @@ from fakes.one_product import OneProduct, rows_step
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pennyweight.kernels.cpu import library as cpu_library
-from pennyweight.kernels.cpu.library import Library, cpu_isa, library_path
+from pennyweight.kernels.cpu.library import Library
 from pennyweight.kernels.cpu.program import CpuBackend
 from pennyweight.kernels.ops import Precision
 from pennyweight.kernels.quantised import QuantisedLinear, Scheme, quantise_rows, round_to_nearest
@@ -24,17 +23,6 @@ BOUNDS = {
     Scheme.W4A16: 2e-4,
 }
 KINDS = list(BOUNDS)
-
-
-@pytest.fixture(params=["amx", "avx512", "avx2"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Library:
-    path = library_path(request.param)
-    if path is None:
-        pytest.skip("the CPU kernels are not built: no C++ compiler")
-    monkeypatch.setenv(cpu_library.ISA_VARIABLE, request.param)
-    if cpu_isa() != request.param:
-        pytest.skip(f"this CPU has no {request.param}")
-    return Library(path, request.param)
 
 
 def normal(rows: int, columns: int, seed: int) -> torch.Tensor:
