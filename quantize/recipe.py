@@ -71,6 +71,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     ``group_size`` is how many columns share a scale, None where each channel has one scale or the scheme says it itself.
     ``smoothquant`` is the share of the activations' range that is moved into the weights (arXiv:2211.10438), 0 to 1.
+    ``eight_bits`` are the projections of w4a16 that get 8 bits in groups of the same size, by the ends of their names.
     """
 
     scheme: Scheme
@@ -79,6 +80,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     group_size: int | None = None
     symmetric: bool = True
     smoothquant: float | None = None
+    eight_bits: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ("lm_head",)
 
     @property
@@ -104,6 +106,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"in groups of {self.group_size}")
         if self.scheme is Scheme.W4A16:
             parts.append("symmetric" if self.symmetric else "asymmetric")
+        if self.eight_bits:
+            parts.append(f"with {', '.join(self.eight_bits)} in 8 bits")
         if self.smoothquant is not None:
             parts.append(f"with SmoothQuant {self.smoothquant:g}")
         return " ".join(parts)
@@ -117,6 +121,7 @@ def make_recipe(
     group_size: int | None = None,
     symmetric: bool = True,
     smoothquant: float | None = None,
+    eight_bits: tuple[str, ...] = (),
 ) -> Recipe:
     """The recipe that the options ask for. ``group_size`` must fit the model already; it is for w4a16 alone.
 
@@ -140,6 +145,14 @@ def make_recipe(
         raise QuantizeError(f"--smoothquant {smoothquant:g} must be between 0 and 1; 0.5 to 0.8 is usual")
     if scheme is not Scheme.W4A16 and (group_size is not None or not symmetric):
         raise QuantizeError(f"--group-size and --asymmetric are for w4a16; {scheme} has its own")
+    if eight_bits and (scheme is not Scheme.W4A16 or format is CheckpointFormat.GPTQ):
+        raise QuantizeError(f"--eight-bits is for w4a16 in {CheckpointFormat.COMPRESSED_TENSORS}")
     return Recipe(
-        scheme=scheme, method=method, format=format, group_size=group_size, symmetric=symmetric, smoothquant=smoothquant
+        scheme=scheme,
+        method=method,
+        format=format,
+        group_size=group_size,
+        symmetric=symmetric,
+        smoothquant=smoothquant,
+        eight_bits=eight_bits,
     )

@@ -51,6 +51,15 @@ def run(
     symmetric: Annotated[
         bool, typer.Option("--symmetric/--asymmetric", help="w4a16 without zero points, or with.")
     ] = True,
+    eight_bits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A projection of w4a16 that gets 8 bits, in every layer: v_proj, or of one layer 0.mlp.down_proj. Repeatable. "
+            "vLLM wants q_proj, k_proj and v_proj alike, and gate_proj and up_proj.",
+            show_default=False,
+        ),
+    ] = None,
     smoothquant: Annotated[
         float | None,
         typer.Option(
@@ -110,8 +119,14 @@ def run(
             group_size=group_size,
             symmetric=symmetric,
             smoothquant=smoothquant,
+            eight_bits=tuple(eight_bits or ()),
         )
         source = read_source(_directory(model))
+        for name in recipe.eight_bits:
+            if not any(module.endswith(f".{name}") for module in source.linears):
+                raise QuantizeError(
+                    f"--eight-bits {name} is no projection of this model: name one as v_proj or 0.mlp.down_proj"
+                )
         if scheme is Scheme.W4A16:
             size = choose_group_size((columns for _, columns in source.linears.values()), group_size)
             if group_size is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from pennyweight.quantize.recipe import Method, Recipe, Scheme
 
 from .base import calibration_pieces
 from .layer_store import LayerStore
-from .resumable import ReportedSmoothQuant, ResumableAWQ, ResumableGPTQ
+from .resumable import ResumableAWQ, ResumableGPTQ
+from .smoothquant import SmoothQuant
 
 
 def quantise(job: Job, report: Report) -> Finished:
@@ -68,10 +70,10 @@ def _modifiers(recipe: Recipe, store: LayerStore, report: Report) -> list[Any]:
     """What is done to the model, in order."""
     made: list[Any] = []
     if recipe.smoothquant is not None:
-        smoothquant = ReportedSmoothQuant(smoothing_strength=recipe.smoothquant)
+        smoothquant = SmoothQuant(smoothing_strength=recipe.smoothquant)
         smoothquant.report_to(report)
         made.append(smoothquant)
-    scheme = {"config_groups": {"group_0": _scheme(recipe)}, "ignore": list(recipe.ignore)}
+    scheme = {"config_groups": _config_groups(recipe), "ignore": list(recipe.ignore)}
     match recipe.method:
         case Method.GPTQ:
             gptq = ResumableGPTQ(**scheme)
@@ -86,8 +88,16 @@ def _modifiers(recipe: Recipe, store: LayerStore, report: Report) -> list[Any]:
     return made
 
 
-def _scheme(recipe: Recipe) -> dict[str, Any]:
-    """A group of compressed-tensors' configuration: every projection in the one scheme."""
+def _config_groups(recipe: Recipe) -> dict[str, Any]:
+    """compressed-tensors' configuration of schemes. What is named comes before what takes the rest."""
+    if not recipe.eight_bits:
+        return {"group_0": _scheme(recipe, ["Linear"])}
+    named = [rf"re:.*\.{re.escape(name)}$" for name in recipe.eight_bits]
+    return {"group_0": _scheme(recipe, named, bits=8), "group_1": _scheme(recipe, ["Linear"])}
+
+
+def _scheme(recipe: Recipe, targets: list[str], bits: int = 4) -> dict[str, Any]:
+    """A group of that configuration. ``bits`` are those of weights in groups."""
     dynamic = {"symmetric": True, "strategy": "token", "dynamic": True, "observer": None}
     match recipe.scheme:
         case Scheme.W8A8:
@@ -98,7 +108,7 @@ def _scheme(recipe: Recipe) -> dict[str, Any]:
             activations = {"num_bits": 8, "type": "float", **dynamic}
         case _:
             weights = {
-                "num_bits": 4,
+                "num_bits": bits,
                 "type": "int",
                 "symmetric": recipe.symmetric,
                 "strategy": "group",
@@ -106,4 +116,4 @@ def _scheme(recipe: Recipe) -> dict[str, Any]:
             }
             weights |= {"group_size": recipe.group_size}
             activations = None
-    return {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    return {"targets": targets, "weights": weights, "input_activations": activations}

@@ -33,6 +33,7 @@ def test_a_model_needs_no_subcommand(tmp_path: Path) -> None:
     [
         (["--scheme", "w4a16", "--group-size", "64"], "96 columns, which 64 does not divide; use --group-size 32"),
         (["--scheme", "w8a8", "--group-size", "64"], "are for w4a16"),
+        (["--scheme", "w4a16", "--eight-bits", "value"], "value is no projection of this model: name one as v_proj"),
         (["--scheme", "w8a8", "--device", "tpu"], "must be cpu or cuda"),
         (["--scheme", "w8a8", "--python", "no-such-python"], "no program that can be run"),
         # The tests' own environment has no library to quantise with.

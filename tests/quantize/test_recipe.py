@@ -40,6 +40,8 @@ def test_a_recipe_reads_as_what_it_does() -> None:
     assert str(recipe) == "w4a16 by awq in groups of 32 asymmetric"
     assert str(make_recipe(Scheme.W8A8, smoothquant=0.5)) == "w8a8 by rtn with SmoothQuant 0.5"
     assert str(make_recipe(Scheme.NF4)) == "nf4"
+    mixed = make_recipe(Scheme.W4A16, group_size=64, eight_bits=("v_proj", "0.mlp.down_proj"))
+    assert str(mixed) == "w4a16 by gptq in groups of 64 symmetric with v_proj, 0.mlp.down_proj in 8 bits"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,8 @@ def test_a_recipe_reads_as_what_it_does() -> None:
         (Scheme.W8A8, {"smoothquant": float("nan")}, "between 0 and 1"),
         (Scheme.FP8, {"group_size": 64}, "are for w4a16"),
         (Scheme.INT8, {"symmetric": False}, "are for w4a16"),
+        (Scheme.W8A8, {"eight_bits": ("v_proj",)}, "--eight-bits is for w4a16"),
+        (Scheme.W4A16, {"eight_bits": ("v_proj",), "format": CheckpointFormat.GPTQ}, "in compressed-tensors"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(scheme: Scheme, options: dict[str, Any], complaint: str) -> None:
