@@ -7,7 +7,7 @@ import gc
 import importlib.metadata
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
-from .config import EngineSettings, Settings, UpstreamSettings
+from .cache.response_cache import ResponseCache
+from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
@@ -29,9 +30,10 @@ from .model_names import described_models
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
+from .telemetry.response_cache import ResponseCacheCollector
 
 # What a page of another origin may read of an answer beside its body.
-EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "retry-after")
+EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "retry-after")
 
 
 class Application:
@@ -60,11 +62,18 @@ def create_app(
     """
     logger = logger or make_logger(settings.log)
     version = importlib.metadata.version("pennyweight")
+    metrics = metrics or Metrics(engines, version=version)
+    around: list[Callable[[Engine], Engine]] = []
+    if settings.response_cache.max_bytes:
+        cache = ResponseCache(settings.response_cache)
+        metrics.registry.register(ResponseCacheCollector(cache))
+        around.append(cache.around)
     gateway = Gateway(
         settings=settings,
         engines=engines,
+        around=around,
         admission=admission or Admission(settings.limits.max_waiting),
-        metrics=metrics or Metrics(engines, version=version),
+        metrics=metrics,
         logger=logger,
         version=version,
     )
@@ -169,9 +178,18 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        f"response cache: {_described_cache(settings.response_cache)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
+
+
+def _described_cache(cache: ResponseCacheSettings) -> str:
+    if not cache.max_bytes:
+        return "off"
+    return (
+        f"{cache.max_bytes} bytes, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
+    )
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

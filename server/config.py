@@ -155,6 +155,16 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     state_file: str | None = None
 
 
+class ResponseCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The response cache: whole answers, given again to the same tenant's same request for ``ttl`` seconds.
+
+    ``max_bytes`` is what they may take in memory; 0 is no cache.
+    """
+
+    max_bytes: int = 0
+    ttl: float = 3600.0
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -187,6 +197,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
+    response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)

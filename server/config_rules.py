@@ -79,6 +79,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("engine", 1, "max_model_len", "kv_cache_memory", "max_num_seqs", "max_num_batched_tokens", "threads"),
     *_numbers("engine", 1, "max_loras"),
     ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
+    *_numbers("response_cache", 0, "max_bytes"),
+    *_numbers("response_cache", 0.001, "ttl"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),

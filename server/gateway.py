@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission, read_body
 from .api.exchange import Call, Endpoint, Observer, StreamAnswer
+from .auth import tenant_of
 from .config import Settings
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
@@ -22,10 +23,12 @@ from .telemetry.prompt_log import PromptLog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """One server's parts. ``engines`` are by each name that a client may give as ``model``."""
+    """One server's parts. ``engines`` are by each name that a client may give as ``model``; ``around`` are engines around each of
+    them, the outermost last."""
 
     settings: Settings
     engines: Mapping[str, Engine]
+    around: Sequence[Callable[[Engine], Engine]]
     admission: Admission
     metrics: Metrics
     logger: FilteringBoundLogger
@@ -55,6 +58,8 @@ class EngineEndpoint:
                 arrival=record.arrival,
                 settings=gateway.settings,
                 engines=gateway.engines,
+                around=gateway.around,
+                tenant=tenant_of(scope),
                 observer=observer,
             )
             async with call.leases, CancelledByDisconnect(scope, receive):

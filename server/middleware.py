@@ -19,6 +19,7 @@ from .telemetry.metrics import Metrics
 from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
+CACHE_HEADER = b"x-pennyweight-cache"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -71,6 +72,8 @@ class AccountRequests:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
+                if record.cache is not None:
+                    message["headers"].append((CACHE_HEADER, record.cache.encode()))
             await send(message)
 
         try:

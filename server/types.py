@@ -7,6 +7,7 @@ because several are made for each request and one for each token, and a frozen d
 
 from __future__ import annotations
 
+import builtins
 import enum
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -154,7 +155,8 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
 
-    ``adapter`` is None for the model as it is. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
+    ever found by another's. ``cached`` says whether the response cache may answer, None where that is left to its rules. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -165,6 +167,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     arrival: float = 0.0
     deadline: float | None = None
     adapter: Adapter | None = None
+    tenant: str = ""
+    cached: bool | None = None
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +193,7 @@ class TopLogprob(msgspec.Struct, frozen=True, kw_only=True):
 
     token_id: int | None
     token: str
-    bytes: bytes
+    bytes: builtins.bytes  # as an annotation, bytes would be this field itself to who decodes it
     logprob: float
 
 
@@ -216,6 +220,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
     ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
+    ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part.
     """
 
     request_id: str
@@ -225,6 +230,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     prompt_text: str = ""
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     queue_seconds: float | None = None
+    cache: str | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

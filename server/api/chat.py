@@ -31,7 +31,9 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         tool_format=capabilities.tool_format,
         limits=limits,
     )
-    request = to_request(chat, capabilities, limits, tools, request_id=call.request_id, arrival=call.arrival)
+    request = to_request(
+        chat, capabilities, limits, tools, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+    )
     shape = ChatShape(
         id=f"chatcmpl-{call.request_id}",
         created=int(time.time()),

@@ -48,6 +48,7 @@ def to_request(
     *,
     request_id: str,
     arrival: float,
+    tenant: str = "",
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -84,6 +85,8 @@ def to_request(
         ),
         priority=chat.priority or 0,
         arrival=arrival,
+        tenant=tenant,
+        cached=chat.cache,
     )
 
 

@@ -31,7 +31,7 @@ class CompletionRequest(GenerationFields, kw_only=True, frozen=True):
 
 
 def to_requests(
-    completion: CompletionRequest, limits: LimitSettings, *, request_id: str, arrival: float
+    completion: CompletionRequest, limits: LimitSettings, *, request_id: str, arrival: float, tenant: str = ""
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -59,6 +59,8 @@ def to_requests(
             sampling=sampling,
             priority=completion.priority or 0,
             arrival=arrival,
+            tenant=tenant,
+            cached=completion.cache,
         )
         for place, prompt in enumerate(prompts)
     ]

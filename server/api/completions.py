@@ -26,7 +26,9 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
     if completion.echo and Feature.ECHO not in engine.capabilities().features:
         # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
         raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
-    requests = to_requests(completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival)
+    requests = to_requests(
+        completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+    )
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",
         created=int(time.time()),

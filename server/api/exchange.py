@@ -8,7 +8,7 @@ goes wrong before has an HTTP status of its own.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol, cast
 
@@ -85,7 +85,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
-    that a client may give as ``model``. ``leases`` is closed by the caller once the answer has been sent.
+    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``tenant`` is whose
+    call it is. ``leases`` is closed by the caller once the answer has been sent.
     """
 
     body: bytes
@@ -93,6 +94,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     arrival: float
     settings: Settings
     engines: Mapping[str, Engine]
+    around: Sequence[Callable[[Engine], Engine]] = ()
+    tenant: str = ""
     observer: Observer = msgspec.field(default_factory=NoObserver)
     leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
@@ -104,6 +107,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         engine = find_engine(self.engines, model)
         if _has_leases(type(engine)):
             await self.leases.enter_async_context(cast("Leased", engine).lease())
+        for wrap in self.around:
+            engine = wrap(engine)
         return engine
 
 

@@ -80,6 +80,23 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--response-cache",),
+        "response_cache",
+        "max_bytes",
+        str,
+        "Memory for answers that are given again, such as 256MiB. Used where the request fixes its answer (temperature 0, or a seed) "
+        'or asks for it ("cache": true). By default there is none.',
+        SERVER,
+    ),
+    Flag(
+        ("--response-cache-ttl",),
+        "response_cache",
+        "ttl",
+        float,
+        "Seconds for which an answer is given again.",
+        SERVER,
+    ),
+    Flag(
         ("--served-model-name",),
         "engine",
         "served_model_name",

@@ -48,6 +48,8 @@ class CallObserver:
 
     def started(self, request: Request, started: Started) -> None:
         self._on_started()
+        if started.cache is not None:
+            self._record.cache = started.cache
         if started.queue_seconds is not None:
             self._bound.queue_time.observe(started.queue_seconds)
 

@@ -16,7 +16,7 @@ from fakes.scripted_engine import ScriptedEngine
 
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
-from pennyweight.server.config import HttpSettings, LimitSettings, LogSettings, Settings
+from pennyweight.server.config import HttpSettings, LimitSettings, LogSettings, ResponseCacheSettings, Settings
 from pennyweight.server.engines.base import EngineStats, Health, HealthState
 from pennyweight.server.errors import ModelError, ShuttingDown
 from pennyweight.server.serving import Serving, bind
@@ -115,6 +115,7 @@ async def live_server(
     http: Mapping[str, Any] | None = None,
     limits: Mapping[str, Any] | None = None,
     log: Mapping[str, Any] | None = None,
+    response_cache: Mapping[str, Any] | None = None,
     loaded: bool = True,
 ) -> AsyncIterator[LiveServer]:
     """Run a server with one engine under the name ``scripted``."""
@@ -122,6 +123,7 @@ async def live_server(
         http=msgspec.structs.replace(HttpSettings(port=0, grace_period=5.0), **(http or {})),
         limits=msgspec.structs.replace(LimitSettings(), **(limits or {})),
         log=msgspec.structs.replace(LogSettings(level="debug"), **(log or {})),
+        response_cache=ResponseCacheSettings(**(response_cache or {})),
     )
     engine = engine or LiveEngine()
     if loaded:

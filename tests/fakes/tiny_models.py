@@ -122,6 +122,7 @@ def submit(
             priority=0,
             arrival=0.0,
             adapter=adapter,
+            salt=b"" if adapter is None else bytes.fromhex(adapter.digest),
         )
     )
 

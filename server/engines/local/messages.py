@@ -17,7 +17,7 @@ from .token_choice import TokenChoice
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only=True):
     """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed.
 
-    ``is_seeded`` says that the seeds follow from one that the request gave, and are not random.
+    ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that the seeds follow from one that the request gave, and are not random.
     """
 
     request_id: str
@@ -30,6 +30,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     constraint: Constraint | None = None
     is_seeded: bool = False
     adapter: Adapter | None = None
+    salt: bytes = b""
 
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):

@@ -46,7 +46,16 @@ def make_submission(
         constraint=sampling.constraint,
         is_seeded=sampling.seed is not None,
         adapter=request.adapter,
+        salt=_salt(request),
     )
+
+
+def _salt(request: Request) -> bytes:
+    """16 bytes that requests of one tenant with one adapter have in common; none where there is neither."""
+    digest = request.adapter.digest if request.adapter is not None else ""
+    if not request.tenant and not digest:
+        return b""
+    return hashlib.blake2b(f"{request.tenant} {digest}".encode(), digest_size=16).digest()
 
 
 def check_vocabulary(token_ids: Collection[int], vocab_size: int, param: str) -> None:

@@ -183,7 +183,7 @@ class NativeEngineCore:
                     matcher=matcher,
                     leader=sequences[0] if sequences else None,
                     adapter_slot=adapter_slot,
-                    salt=bytes.fromhex(message.adapter.digest) if message.adapter is not None else b"",
+                    salt=message.salt,
                 )
             )
         self._requests[message.request_id] = sequences

@@ -69,7 +69,7 @@ USED = (
         module="tensorrt_llm",
         name="LLM.generate_async",
         place="#tensorrt_llm.llmapi.LLM.generate_async",
-        keywords=("inputs", "sampling_params", "streaming"),
+        keywords=("inputs", "sampling_params", "streaming", "cache_salt"),
     ),
     Used(
         module="tensorrt_llm",

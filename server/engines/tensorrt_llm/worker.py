@@ -53,6 +53,7 @@ class TensorRTRequests:
                 inputs=np.frombuffer(submission.prompt, dtype="<i4").tolist(),
                 sampling_params=sampling_params(submission),
                 streaming=True,
+                cache_salt=submission.salt.hex() or None,
             )
         except (RequestError, TypeError, ValueError) as error:
             yield Progress(submission.request_id, index, [], error=str(error), param="prompt")

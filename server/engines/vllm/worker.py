@@ -88,8 +88,11 @@ class VllmRequests:
         is_first = True
         try:
             adapter = submission.adapter
+            prompt = TokensPrompt(prompt_token_ids=np.frombuffer(submission.prompt, dtype="<i4").tolist())
+            if submission.salt:
+                prompt["cache_salt"] = submission.salt.hex()
             outputs = self._engine.generate(
-                TokensPrompt(prompt_token_ids=np.frombuffer(submission.prompt, dtype="<i4").tolist()),
+                prompt,
                 sampling_params(submission, index),
                 f"{submission.request_id}/{index}",
                 lora_request=None if adapter is None else await self._adapters.lora_request(adapter),

@@ -1,0 +1,118 @@
+"""The response cache as an engine around an engine."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from pennyweight.server.config import ResponseCacheSettings
+from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health
+from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, Started
+
+from .flight import Flight
+from .key import is_deterministic, request_key
+from .store import AnswerStore, StoredAnswer
+
+
+class CacheResult(enum.StrEnum):
+    """What the response cache did for a request: gave a stored answer, had it share the generation of another that was under way,
+    had it generated and kept, or took no part."""
+
+    HIT = "hit"
+    SHARED = "shared"
+    MISS = "miss"
+    BYPASS = "bypass"
+
+
+class ResponseCache:
+    """Answers that may be given again, and generations that are under way. One for a server: models and tenants are told apart by
+    their keys. All methods belong to the event loop's thread.
+
+    ``results`` counts requests by what was done for them.
+    """
+
+    def __init__(self, settings: ResponseCacheSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = AnswerStore(settings.max_bytes, settings.ttl, clock)
+        self.results: Counter[CacheResult] = Counter()
+        self._flights: dict[bytes, Flight] = {}
+
+    def around(self, engine: Engine) -> Engine:
+        """The engine behind this cache."""
+        return CachedEngine(engine, self)
+
+    def wants(self, request: Request) -> bool:
+        """Whether the request takes part: as it asks, and without a word where its answer is determined."""
+        return is_deterministic(request) if request.cached is None else request.cached
+
+    async def generate(self, engine: Engine, request: Request) -> AsyncGenerator[Event]:
+        """A request's events: stored ones, those of a generation that is under way, or of one that is begun for it."""
+        key = request_key(request, engine.capabilities())
+        answer = self.store.get(key)
+        if answer is not None:
+            self.results[CacheResult.HIT] += 1
+            yield _own(answer.started, request, CacheResult.HIT)
+            for delta in answer.deltas:
+                yield delta
+            yield answer.finished
+            return
+        flight = self._flights.get(key)
+        result = CacheResult.MISS if flight is None else CacheResult.SHARED
+        self.results[result] += 1
+        if flight is None:
+            flight = self._flights[key] = Flight(engine, request, lambda answer: self._landed(key, answer))
+        async with aclosing(flight.subscribe()) as events:
+            async for event in events:
+                yield _own(event, request, result) if isinstance(event, Started) else event
+
+    def _landed(self, key: bytes, answer: StoredAnswer | None) -> None:
+        del self._flights[key]
+        if answer is not None:
+            self.store.put(key, answer)
+
+
+def _own(started: Started, request: Request, result: CacheResult) -> Started:
+    """What the answer to another request began with, as this one's. It waited in no queue where nothing was generated for it."""
+    waited = started.queue_seconds if result is CacheResult.MISS else None
+    return msgspec.structs.replace(
+        started, request_id=request.id, model=request.model, queue_seconds=waited, cache=result.value
+    )
+
+
+class CachedEngine:
+    """Implements Engine: ``engine`` behind ``cache``."""
+
+    def __init__(self, engine: Engine, cache: ResponseCache) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    def generate(self, request: Request) -> AsyncGenerator[Event]:
+        if self._cache.wants(request):
+            return self._cache.generate(self._engine, request)
+        self._cache.results[CacheResult.BYPASS] += 1
+        return self._engine.generate(request)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        return await self._engine.embed(request)
+
+    def capabilities(self) -> Capabilities:
+        return self._engine.capabilities()
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        return await self._engine.tokenize(prompt)
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        return await self._engine.detokenize(token_ids)
+
+    def health(self) -> Health:
+        return self._engine.health()
+
+    def stats(self) -> EngineStats:
+        return self._engine.stats()
+
+    async def aclose(self) -> None:
+        await self._engine.aclose()
