@@ -34,6 +34,8 @@ SUFFIXES = (
     "v_scale",
 )
 FORMATS = ("int-quantized", "pack-quantized", "float-quantized", "naive-quantized", "mixed-precision")
+# What all projections are, among targets.
+CLASS = "Linear"
 
 
 class CompressedTensors:
@@ -95,18 +97,23 @@ class CompressedTensors:
         return QuantisedLinear(scheme, codes, scale, zeros)
 
     def _group(self, module: str) -> Mapping[str, Any]:
-        """The scheme whose targets have the module. Raises FormatError where none has."""
-        for group in self._groups:
-            if any(_targets(target, module) for target in group.get("targets", ())):
-                found: Mapping[str, Any] = group
-                return found
+        """The scheme whose targets have the module: by its name before by its class, whatever order they were written in.
+
+        Raises FormatError where none has.
+        """
+        for is_named in (True, False):
+            for group in self._groups:
+                targets = (target for target in group.get("targets", ()) if (target != CLASS) is is_named)
+                if any(_targets(target, module) for target in targets):
+                    found: Mapping[str, Any] = group
+                    return found
         raise FormatError(f"{module} has scales, but no scheme of the configuration has it among its targets")
 
 
 def _targets(target: str, module: str) -> bool:
     if target.startswith("re:"):
         return re.match(target[3:], module) is not None
-    return target == "Linear" or target == module or module.endswith(f".{target}")
+    return target == CLASS or target == module or module.endswith(f".{target}")
 
 
 def _spread(scale: Tensor, rows: int, columns: int) -> Tensor:

@@ -151,7 +151,7 @@ def test_what_belongs_to_the_model_goes_along(checkpoints: dict[str, Path], tiny
     # How far apart in logits the library may see two tokens of which ours takes the other. It computes w8a8 in float32, where a
     # code of an activation may be the next one, GPTQ's in bfloat16.
     ("name", "tie"),
-    [("w4a16-gptq", 1e-4), ("w4a16-rtn-mixed", 1e-4), ("w8a8-smoothquant", 0.02), ("gptqmodel", 0.05)],
+    [("w4a16-gptq", 1e-4), ("w4a16-rtn-mixed", 1e-4), ("w8a8-smoothquant", 0.1), ("gptqmodel", 0.2)],
 )
 def test_greedy_tokens_are_the_library_s(
     checkpoints: dict[str, Path], python: str, tmp_path: Path, name: str, tie: float

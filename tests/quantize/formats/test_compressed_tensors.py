@@ -102,6 +102,23 @@ def test_a_scheme_is_for_its_targets() -> None:
         reader("pack-quantized", {"num_bits": 4}, targets=["re:.*k_proj$"]).read(NAME, ROWS, COLUMNS, tensors)
 
 
+@pytest.mark.parametrize("class_first", [True, False])
+def test_a_name_counts_before_a_class_in_whatever_order_they_are_written(class_first: bool) -> None:
+    # LLM Compressor writes groups in the order in which it meets their projections.
+    groups = [
+        {"targets": ["Linear"], "weights": {"num_bits": 4}},
+        {"targets": [r"re:.*\.q_proj$"], "weights": {"num_bits": 8}},
+    ]
+    written = {f"group_{place}": group for place, group in enumerate(groups if class_first else groups[::-1])}
+    form = checkpoint_format(
+        {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": written}
+    )
+    tensors, expected = packed(8, None)
+    read = form.read(NAME, ROWS, COLUMNS, tensors)
+    assert isinstance(read, QuantisedLinear)
+    assert torch.equal(read.dequantised(), expected)
+
+
 def test_int8_with_zero_points_is_refused() -> None:
     tensors = StoredTensors(
         {
