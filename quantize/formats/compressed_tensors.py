@@ -113,7 +113,7 @@ class CompressedTensors:
 def _targets(target: str, module: str) -> bool:
     if target.startswith("re:"):
         return re.match(target[3:], module) is not None
-    return target == CLASS or target == module or module.endswith(f".{target}")
+    return target in (CLASS, module) or module.endswith(f".{target}")
 
 
 def _spread(scale: Tensor, rows: int, columns: int) -> Tensor:
