@@ -13,7 +13,8 @@ from pennyweight.server.types import ChatPrompt, Message, Prompt, Request, TextP
 # Goes into every key: a change of what the hash is taken of must not find answers of before.
 VERSION = 1
 
-_encode = msgspec.msgpack.Encoder().encode
+# JSON and not MessagePack, which has no integers of more than 64 bits; a tool's schema may.
+_encode = msgspec.json.Encoder().encode
 
 
 def is_deterministic(request: Request) -> bool:

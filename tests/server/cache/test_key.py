@@ -80,6 +80,12 @@ def test_whatever_can_change_the_answer_is_in(changes: dict[str, Any]) -> None:
     assert key(**changes) != key()
 
 
+def test_whatever_json_can_hold_has_a_key() -> None:
+    values = [10**400, -(2**70), 1, 1.0, True, "1", None, [1], {"a": 1}, "\x00\ud7ff\U0010ffff"]
+    prompts = [ChatPrompt(messages=(), tools=(Tool(name="look", parameters={"a": one}),)) for one in values]
+    assert len({key(prompt) for prompt in prompts}) == len(values)
+
+
 def test_the_order_in_which_a_template_reads_is_in() -> None:
     first, second = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
     prompts = [ChatPrompt(messages=(), tools=(Tool(name="look", parameters=one),)) for one in (first, second)]
