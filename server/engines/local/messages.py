@@ -17,7 +17,8 @@ from .token_choice import TokenChoice
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only=True):
     """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed.
 
-    ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that the seeds follow from one that the request gave, and are not random.
+    ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that
+    the seeds follow from one that the request gave, and are not random.
     """
 
     request_id: str

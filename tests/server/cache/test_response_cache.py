@@ -184,15 +184,18 @@ async def test_the_last_to_leave_ends_it() -> None:
 
 
 async def test_a_failure_is_told_to_all_and_not_kept() -> None:
-    failing: list[Request] = []
+    go = asyncio.Event()
 
-    def script(request: Request) -> Sequence[Delta | Exception]:
-        failing.append(request)
-        return [EngineFailed("No.")] if len(failing) == 1 else says("Hello")
+    def script(request: Request) -> Sequence[Delta | Exception | asyncio.Event]:
+        return says("Hello") if go.is_set() else [go, EngineFailed("No.")]
 
     async with live_server(LiveEngine(script=script), response_cache=CACHE) as server:
-        replies = await asyncio.gather(*(ask(server) for _ in range(4)))
-        assert 500 in {one.status for one in replies}
+        asked = [asyncio.create_task(ask(server)) for _ in range(4)]
+        await until(lambda: bool(server.engine.left))
+        await asyncio.sleep(0.1)
+        go.set()
+        assert [one.status for one in await asyncio.gather(*asked)] == [500] * 4
+        assert len(server.engine.left) == 1
         assert (await ask(server)).status == 200
         assert (await ask(server)).cache == "hit"
 
