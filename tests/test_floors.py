@@ -109,7 +109,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.base",
         "server.engines.features",
     ),
-    "server.cache": ("server.types", "server.errors", "server.config", "server.engines.base"),
+    "server.cache": (
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.engines.base",
+        "server.engines.around",
+    ),
     "server.telemetry": (
         "server.types",
         "server.errors",

@@ -11,8 +11,9 @@ from contextlib import aclosing
 import msgspec
 
 from pennyweight.server.config import ResponseCacheSettings
-from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health
-from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, Started
+from pennyweight.server.engines.around import EngineAround
+from pennyweight.server.engines.base import Engine
+from pennyweight.server.types import Event, Request, Started
 
 from .flight import Flight
 from .key import is_deterministic, request_key
@@ -83,11 +84,11 @@ def _own(started: Started, request: Request, result: CacheResult) -> Started:
     )
 
 
-class CachedEngine:
-    """Implements Engine: ``engine`` behind ``cache``."""
+class CachedEngine(EngineAround):
+    """``engine`` behind ``cache``."""
 
     def __init__(self, engine: Engine, cache: ResponseCache) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._cache = cache
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
@@ -95,24 +96,3 @@ class CachedEngine:
             return self._cache.generate(self._engine, request)
         self._cache.results[CacheResult.BYPASS] += 1
         return self._engine.generate(request)
-
-    async def embed(self, request: EmbedRequest) -> Embeddings:
-        return await self._engine.embed(request)
-
-    def capabilities(self) -> Capabilities:
-        return self._engine.capabilities()
-
-    async def tokenize(self, prompt: Prompt) -> list[int]:
-        return await self._engine.tokenize(prompt)
-
-    async def detokenize(self, token_ids: list[int]) -> str:
-        return await self._engine.detokenize(token_ids)
-
-    def health(self) -> Health:
-        return self._engine.health()
-
-    def stats(self) -> EngineStats:
-        return self._engine.stats()
-
-    async def aclose(self) -> None:
-        await self._engine.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import re
 import time
@@ -15,9 +16,10 @@ from pathlib import Path
 import msgspec
 
 from pennyweight.server.errors import ConfigError, InvalidRequest, ModelError, ModelNotFound
-from pennyweight.server.types import Adapter, Embeddings, EmbedRequest, Event, Prompt, Request
+from pennyweight.server.types import Adapter, Embeddings, EmbedRequest, Event, Request
 
-from .base import Capabilities, Engine, EngineStats, Health, Leased
+from .around import EngineAround
+from .base import Capabilities, Engine, Leased
 from .local.peft_adapter import CONFIG_FILE, WEIGHTS_FILE, adapter_digest, read_peft_adapter
 
 # How often the directory is looked through, at the most.
@@ -90,11 +92,11 @@ class AdapterDirectory:
             return False
 
 
-class AdapterEngine:
-    """An Engine and Leased: a model's engine, whose requests are answered with one adapter."""
+class AdapterEngine(EngineAround):
+    """Leased as well: a model's engine, whose requests are answered with one adapter."""
 
     def __init__(self, engine: Engine, directory: AdapterDirectory, name: str) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._directory = directory
         self._name = name
 
@@ -110,23 +112,17 @@ class AdapterEngine:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         raise InvalidRequest("Adapters are for models that write text: embeddings have none.", param="model")
 
+    def capabilities(self) -> Capabilities:
+        """The model's; the fingerprint has the adapter's files in it, so that what is kept of its answers ends with them."""
+        found = self._engine.capabilities()
+        try:
+            digest = self._directory.describe(self._name).digest
+        except (ModelError, ModelNotFound):
+            return found  # and ``generate`` says why
+        return dataclasses.replace(found, fingerprint=f"{found.fingerprint}-{digest[:16]}")
+
     def lease(self) -> AbstractAsyncContextManager[None]:
         return self._engine.lease() if isinstance(self._engine, Leased) else contextlib.nullcontext()
-
-    def capabilities(self) -> Capabilities:
-        return self._engine.capabilities()
-
-    async def tokenize(self, prompt: Prompt) -> list[int]:
-        return await self._engine.tokenize(prompt)
-
-    async def detokenize(self, token_ids: list[int]) -> str:
-        return await self._engine.detokenize(token_ids)
-
-    def health(self) -> Health:
-        return self._engine.health()
-
-    def stats(self) -> EngineStats:
-        return self._engine.stats()
 
     async def aclose(self) -> None:
         """Does nothing: the engine is its model's."""
