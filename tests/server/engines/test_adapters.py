@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from fakes.scripted_engine import ScriptedEngine
 
+from pennyweight.server.cache.key import request_key
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines import adapters
-from pennyweight.server.engines.adapters import AdaptedEngines, AdapterDirectory, ModelAdapters
+from pennyweight.server.engines.adapters import AdaptedEngines, AdapterDirectory, AdapterEngine, ModelAdapters
 from pennyweight.server.engines.features import ALL_FEATURES, refuse_unsupported
 from pennyweight.server.engines.tensorrt_llm.launch import CAN_NOT
 from pennyweight.server.engines.vllm.launch import engine_arguments
@@ -64,6 +65,17 @@ def test_the_digest_changes_with_the_files(root: Path) -> None:
     assert directory.describe("one") is first
     (root / "one" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 16}))
     assert directory.describe("one").digest != first.digest
+
+
+def test_what_is_kept_of_an_adapter_s_answers_ends_with_its_files(root: Path) -> None:
+    directory, engine = AdapterDirectory(root, max_rank=8), ScriptedEngine()
+    request = Request(id="r", model="m:one", prompt=TextPrompt(text="Hi"), sampling=SamplingParams())
+    adapted = AdapterEngine(engine, directory, "one")
+    first = request_key(request, adapted.capabilities())
+    assert first == request_key(request, adapted.capabilities())
+    assert first != request_key(request, engine.capabilities())
+    (root / "one" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 16}))
+    assert first != request_key(request, adapted.capabilities())
 
 
 def test_names_and_their_models(root: Path) -> None:
