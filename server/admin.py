@@ -1,4 +1,4 @@
-"""What operators do with a running server's models, on a port of its own: see, load, drop, and move aliases."""
+"""What operators do with a running server on a port of its own: see, load and drop models, move aliases, purge the response cache."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from structlog.typing import FilteringBoundLogger
 
 from .api.exchange import error_object
 from .auth import RequireApiKey
+from .cache.administration import CacheAdministration
+from .cache.response_cache import ResponseCache
 from .engines.base import Engine
 from .engines.residency import ResidentEngine
 from .errors import InvalidRequest, ModelLoading, ModelNotFound, PennyweightError
@@ -24,11 +26,17 @@ from .registry import Registry
 Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 
 
-def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: FilteringBoundLogger) -> Starlette:
+def create_admin_app(
+    registry: Registry,
+    api_keys: tuple[str, ...],
+    logger: FilteringBoundLogger,
+    response_cache: ResponseCache | None = None,
+) -> Starlette:
     """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``, ``.../sleep`` with
     ``{"level": 1}`` or nothing,
-    ``POST /aliases/{alias}`` with ``{"model": ...}``, and ``POST /aliases/{alias}/rollback``. Every change is logged."""
-    admin = _Admin(registry, logger)
+    ``POST /aliases/{alias}`` with ``{"model": ...}``, ``POST /aliases/{alias}/rollback``, ``GET /response-cache``, and
+    ``DELETE /response-cache`` with any of ``?key=&tenant=&model=``, or ``?all=true``. Every change is logged."""
+    admin = _Admin(registry, logger, CacheAdministration(response_cache))
     return Starlette(
         routes=[
             Route("/models", _answering(admin.models), methods=["GET"]),
@@ -37,15 +45,18 @@ def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: Filt
             Route("/models/{name:path}/unload", _answering(admin.unload), methods=["POST"]),
             Route("/aliases/{alias}", _answering(admin.promote), methods=["POST"]),
             Route("/aliases/{alias}/rollback", _answering(admin.roll_back), methods=["POST"]),
+            Route("/response-cache", _answering(admin.cache_stats), methods=["GET"]),
+            Route("/response-cache", _answering(admin.purge_cache), methods=["DELETE"]),
         ],
         middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, api_keys=api_keys)],
     )
 
 
 class _Admin:
-    def __init__(self, registry: Registry, logger: FilteringBoundLogger) -> None:
+    def __init__(self, registry: Registry, logger: FilteringBoundLogger, cache: CacheAdministration) -> None:
         self._registry = registry
         self._logger = logger
+        self._cache = cache
 
     async def models(self, request: Request) -> JSONResponse:
         return JSONResponse({"models": [self._described(name, one) for name, one in self._registry.models.items()]})
@@ -92,6 +103,20 @@ class _Admin:
         model = self._registry.roll_back(alias)
         self._logger.info("rolled back", alias=alias, model=model)
         return JSONResponse({"alias": alias, "model": model})
+
+    async def cache_stats(self, request: Request) -> JSONResponse:
+        return JSONResponse(await self._cache.stats())
+
+    async def purge_cache(self, request: Request) -> JSONResponse:
+        asked = dict(request.query_params)
+        all_of_it = asked.pop("all", "false")
+        if unknown := asked.keys() - {"key", "tenant", "model"}:
+            raise InvalidRequest(f"There is no parameter {min(unknown)}; there are key, tenant, model and all.")
+        if all_of_it not in ("true", "false"):
+            raise InvalidRequest("'all' must be true or false.", param="all")
+        found = await self._cache.purge(**asked, all_of_it=all_of_it == "true")
+        self._logger.info("response cache purged", **asked, **found["purged"])
+        return JSONResponse(found)
 
     def _described(self, name: str, engine: Engine) -> dict[str, Any]:
         health = engine.health()

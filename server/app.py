@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
+from .cache.open_cache import open_cache, shown_store
 from .cache.response_cache import ResponseCache
 from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
 from .endpoints import Dispatch, endpoint_names, routes
@@ -30,21 +31,27 @@ from .model_names import described_models
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
-from .telemetry.response_cache import ResponseCacheCollector
+from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
 
 # What a page of another origin may read of an answer beside its body.
-EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "retry-after")
+EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "age", "retry-after")
 
 
 class Application:
     """The ASGI application: ``routes`` behind the middleware that every request passes."""
 
-    def __init__(self, app: ASGIApp, routes: list[Route]) -> None:
+    def __init__(self, app: ASGIApp, routes: list[Route], response_cache: ResponseCache | None) -> None:
         self._app = app
         self.routes = routes
+        self.response_cache = response_cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Let go of what the application itself has opened, once nobody calls it any more."""
+        if self.response_cache is not None:
+            await self.response_cache.aclose()
 
 
 def create_app(
@@ -55,7 +62,8 @@ def create_app(
     metrics: Metrics | None = None,
     logger: FilteringBoundLogger | None = None,
 ) -> Application:
-    """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close.
+    """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close, as the
+    application is. Raises ConfigError for a response cache that can't be opened.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
     request lines go, by default stderr.
@@ -64,8 +72,10 @@ def create_app(
     version = importlib.metadata.version("pennyweight")
     metrics = metrics or Metrics(engines, version=version)
     around: list[Callable[[Engine], Engine]] = []
+    cache = None
     if settings.response_cache.max_bytes:
-        cache = ResponseCache(settings.response_cache)
+        ages = AgeHistogram(metrics.registry)
+        cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
     gateway = Gateway(
@@ -76,6 +86,7 @@ def create_app(
         metrics=metrics,
         logger=logger,
         version=version,
+        response_cache=cache,
     )
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
@@ -91,7 +102,7 @@ def create_app(
             expose_headers=EXPOSED_HEADERS,
         )
     app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served)
+    return Application(app, served, cache)
 
 
 def serve(settings: Settings) -> int:
@@ -150,12 +161,17 @@ def _serve(settings: Settings) -> int:
             logger,
             on_listening=lambda: logger.info("listening", **places, models=list(registry)),
             on_ready=on_ready,
-            admin=create_admin_app(registry, settings.http.api_keys, logger) if admin_listener else None,
+            admin=create_admin_app(registry, settings.http.api_keys, logger, app.response_cache)
+            if admin_listener
+            else None,
         )
 
         async def run() -> int:
             serving.handle_signals()
-            return await serving.run(listener, admin_listener)
+            try:
+                return await serving.run(listener, admin_listener)
+            finally:
+                await app.aclose()
 
         with asyncio.Runner(loop_factory=uvicorn_config(app, settings.http).get_loop_factory()) as runner:
             return runner.run(run())
@@ -187,9 +203,11 @@ def describe_pipeline(settings: Settings) -> list[str]:
 def _described_cache(cache: ResponseCacheSettings) -> str:
     if not cache.max_bytes:
         return "off"
-    return (
-        f"{cache.max_bytes} bytes, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
-    )
+    kept = f"{cache.max_bytes} bytes"
+    if cache.store is not None:
+        sealed = "in the clear" if cache.key_file is None else "encrypted"
+        kept += f", then {shown_store(cache.store)} {sealed} within {cache.store_timeout:g} s"
+    return f"{kept}, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

@@ -158,11 +158,17 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class ResponseCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The response cache: whole answers, given again to the same tenant's same request for ``ttl`` seconds.
 
-    ``max_bytes`` is what they may take in memory; 0 is no cache.
+    ``max_bytes`` is what they may take in memory; 0 is no cache. ``store`` is the URL of where they are kept beside that, in a file of
+    SQLite's (of ``store_max_bytes``) or in Redis, encrypted by the key in ``key_file`` where there is one; a lookup there may take
+    ``store_timeout`` seconds.
     """
 
     max_bytes: int = 0
     ttl: float = 3600.0
+    store: str | None = None
+    store_max_bytes: int = 1 << 30
+    store_timeout: float = 0.05
+    key_file: str | None = None
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

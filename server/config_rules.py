@@ -29,6 +29,15 @@ def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
             f"http.api_keys (from {sources['http.api_keys']}) has a key that is empty or has spaces around it; "
             "no client can send such a key"
         )
+    cache = settings.response_cache
+    if cache.store is not None and not cache.max_bytes:
+        raise ConfigError(
+            f"response_cache.store (from {sources['response_cache.store']}) stands behind a memory: set response_cache.max_bytes as well"
+        )
+    if cache.key_file is not None and cache.store is None:
+        raise ConfigError(
+            f"response_cache.key_file (from {sources['response_cache.key_file']}) encrypts what is in response_cache.store, which is not set"
+        )
     engine = settings.engine
     if engine.engine_args and engine.kind in ("native", "encoder"):
         raise ConfigError(
@@ -80,7 +89,8 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("engine", 1, "max_loras"),
     ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
     *_numbers("response_cache", 0, "max_bytes"),
-    *_numbers("response_cache", 0.001, "ttl"),
+    *_numbers("response_cache", 0.001, "ttl", "store_timeout"),
+    *_numbers("response_cache", 1 << 20, "store_max_bytes"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),

@@ -18,6 +18,7 @@ PennyweightError                 500  server_error
 ├── EngineFailed                 500  engine_error           the engine could not do this request
 ├── UpstreamFailed               502  upstream_error         the server behind this one failed, or made no sense
 ├── UpstreamTimeout              504  upstream_timeout       the server behind this one was silent for too long
+├── NotCached                    504  not_cached             only a kept answer was asked for, and there is none
 └── Unavailable                  503  service_unavailable    nothing can take the request now
     ├── EngineDead               503  engine_dead            the engine's process ended under the request
     ├── ModelLoading             503  model_loading
@@ -165,6 +166,13 @@ class UpstreamTimeout(PennyweightError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class NotCached(PennyweightError):
+    """Only a kept answer was asked for, and there is none (RFC 9111, 5.2.1.7)."""
+
+    status = 504
+    code = "not_cached"
 
 
 class Unavailable(PennyweightError):

@@ -10,15 +10,19 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission, read_body
+from .api.cache_control import read_cache_control
 from .api.exchange import Call, Endpoint, Observer, StreamAnswer
 from .auth import tenant_of
+from .cache.response_cache import ResponseCache
 from .config import Settings
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
+from .request_headers import headers_of
 from .telemetry.metrics import Metrics
 from .telemetry.observer import CallObserver
 from .telemetry.prompt_log import PromptLog
+from .types import NO_CACHE_CONTROL, CacheControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,13 @@ class Gateway:
     metrics: Metrics
     logger: FilteringBoundLogger
     version: str
+    response_cache: ResponseCache | None = None
+
+
+def cache_control_of(scope: Scope) -> CacheControl:
+    """What a request's headers ask of the response cache. Raises InvalidRequest."""
+    text = headers_of(scope, b"cache-control")
+    return read_cache_control(text) if text else NO_CACHE_CONTROL
 
 
 class EngineEndpoint:
@@ -48,7 +59,11 @@ class EngineEndpoint:
         with gateway.admission.admit() as ticket:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             observer: Observer = CallObserver(
-                record, gateway.metrics.models, arrival=record.arrival, on_started=ticket.started
+                record,
+                gateway.metrics.models,
+                arrival=record.arrival,
+                on_started=ticket.started,
+                has_cache=gateway.response_cache is not None,
             )
             if gateway.settings.log.prompts:
                 observer = PromptLog(observer, gateway.logger, record.request_id)
@@ -60,9 +75,10 @@ class EngineEndpoint:
                 engines=gateway.engines,
                 around=gateway.around,
                 tenant=tenant_of(scope),
+                cache=cache_control_of(scope),
                 observer=observer,
             )
-            async with call.leases, CancelledByDisconnect(scope, receive):
+            async with CancelledByDisconnect(scope, receive):
                 await self._answer(call, send)
 
     async def _answer(self, call: Call, send: Send) -> None:

@@ -74,6 +74,9 @@ class AccountRequests:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
                 if record.cache is not None:
                     message["headers"].append((CACHE_HEADER, record.cache.encode()))
+                    if record.cache_age is not None:
+                        # Whole seconds (RFC 9111, 5.1).
+                        message["headers"].append((b"age", b"%d" % record.cache_age))
             await send(message)
 
         try:

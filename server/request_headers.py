@@ -12,3 +12,8 @@ def header_of(scope: Scope, name: bytes, default: str = "") -> str:
             found: bytes = value
             return found.decode("latin-1")
     return default
+
+
+def headers_of(scope: Scope, name: bytes) -> str:
+    """All headers of that (lower-case) name, joined by commas as RFC 9110, 5.3 joins the lines of a list; empty where there are none."""
+    return ", ".join([value.decode("latin-1") for key, value in scope["headers"] if key == name])

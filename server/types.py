@@ -152,11 +152,29 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request asks of the response cache, as RFC 9111 calls it.
+
+    ``wanted`` says whether an answer may be kept and given again, None where that is left to the cache's rules. With ``no_store`` the
+    cache neither looks nor keeps, with ``no_cache`` it keeps alone. ``only_if_cached`` asks for a kept answer or none; one older than
+    ``max_age`` seconds is not given.
+    """
+
+    wanted: bool | None = None
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+
+
+NO_CACHE_CONTROL = CacheControl()
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
 
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
-    ever found by another's. ``cached`` says whether the response cache may answer, None where that is left to its rules. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    ever found by another's. ``cache`` is what it asks of the response cache. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -168,7 +186,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     adapter: Adapter | None = None
     tenant: str = ""
-    cached: bool | None = None
+    cache: CacheControl = NO_CACHE_CONTROL
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +238,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
     ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
-    ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part.
+    ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
+    what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
     """
 
     request_id: str
@@ -231,6 +250,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     queue_seconds: float | None = None
     cache: str | None = None
+    cache_key: bytes | None = None
+    cache_age: float | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

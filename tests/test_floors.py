@@ -108,6 +108,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
         "server.engines.base",
         "server.engines.features",
+        "server.engines.generating",
     ),
     "server.cache": (
         "server.types",

@@ -32,7 +32,14 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         limits=limits,
     )
     request = to_request(
-        chat, capabilities, limits, tools, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        chat,
+        capabilities,
+        limits,
+        tools,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        tenant=call.tenant,
+        cache=call.cache,
     )
     shape = ChatShape(
         id=f"chatcmpl-{call.request_id}",

@@ -10,8 +10,18 @@ from msgspec import Meta
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
-from pennyweight.server.types import FREE_TOOL_CHOICE, ChatPrompt, Message, Request, Tool, ToolChoice
+from pennyweight.server.types import (
+    FREE_TOOL_CHOICE,
+    NO_CACHE_CONTROL,
+    CacheControl,
+    ChatPrompt,
+    Message,
+    Request,
+    Tool,
+    ToolChoice,
+)
 
+from .cache_control import with_body
 from .chat_tools import ToolUse
 from .constraints import output_constraint
 from .fields import GenerationFields
@@ -49,6 +59,7 @@ def to_request(
     request_id: str,
     arrival: float,
     tenant: str = "",
+    cache: CacheControl = NO_CACHE_CONTROL,
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -86,7 +97,7 @@ def to_request(
         priority=chat.priority or 0,
         arrival=arrival,
         tenant=tenant,
-        cached=chat.cache,
+        cache=with_body(cache, chat.cache),
     )
 
 

@@ -9,8 +9,9 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, TextPrompt, TokensPrompt
 
+from .cache_control import with_body
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
 from .sampling import check_at_most, check_common, check_length, sampling_params
@@ -31,7 +32,13 @@ class CompletionRequest(GenerationFields, kw_only=True, frozen=True):
 
 
 def to_requests(
-    completion: CompletionRequest, limits: LimitSettings, *, request_id: str, arrival: float, tenant: str = ""
+    completion: CompletionRequest,
+    limits: LimitSettings,
+    *,
+    request_id: str,
+    arrival: float,
+    tenant: str = "",
+    cache: CacheControl = NO_CACHE_CONTROL,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -51,6 +58,7 @@ def to_requests(
         prompt_logprobs=_prompt_logprobs(completion),
         constraint=output_constraint(completion, limits),
     )
+    asked = with_body(cache, completion.cache)
     return [
         Request(
             id=request_id if len(prompts) == 1 else f"{request_id}-{place}",
@@ -60,7 +68,7 @@ def to_requests(
             priority=completion.priority or 0,
             arrival=arrival,
             tenant=tenant,
-            cached=completion.cache,
+            cache=asked,
         )
         for place, prompt in enumerate(prompts)
     ]

@@ -27,7 +27,12 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
         raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
     requests = to_requests(
-        completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        completion,
+        call.settings.limits,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        tenant=call.tenant,
+        cache=call.cache,
     )
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

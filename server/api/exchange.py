@@ -7,17 +7,25 @@ goes wrong before has an HTTP status of its own.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
 from pennyweight.server.config import Settings
-from pennyweight.server.engines.base import Engine, Leased
+from pennyweight.server.engines.base import Engine
+from pennyweight.server.engines.generating import GeneratingEngine
 from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
-from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, Request, Started
+from pennyweight.server.types import (
+    NO_CACHE_CONTROL,
+    CacheControl,
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    Finished,
+    Request,
+    Started,
+)
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -86,7 +94,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
     that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``tenant`` is whose
-    call it is. ``leases`` is closed by the caller once the answer has been sent.
+    call it is, ``cache`` what its headers ask of the response cache.
     """
 
     body: bytes
@@ -96,17 +104,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]] = ()
     tenant: str = ""
+    cache: CacheControl = NO_CACHE_CONTROL
     observer: Observer = msgspec.field(default_factory=NoObserver)
-    leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
     async def engine(self, model: str) -> Engine:
-        """The engine of that name, its model loaded until the end of the call.
+        """The engine of that name, what its model can do known; it is loaded by whoever generates.
 
         Raises ModelNotFound, and what ``Leased.lease`` raises.
         """
-        engine = find_engine(self.engines, model)
-        if _has_leases(type(engine)):
-            await self.leases.enter_async_context(cast("Leased", engine).lease())
+        generating = GeneratingEngine(find_engine(self.engines, model))
+        await generating.known()
+        engine: Engine = generating
         for wrap in self.around:
             engine = wrap(engine)
         return engine
@@ -128,12 +136,6 @@ class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     chunks: AsyncGenerator[bytes]
     headers: Headers
-
-
-@functools.cache
-def _has_leases(engine_type: type) -> bool:
-    """Whether engines of this type are Leased. Asking each of them anew takes as long as reading the request."""
-    return issubclass(engine_type, Leased)
 
 
 Endpoint = Callable[[Call], Awaitable[Answer | StreamAnswer]]

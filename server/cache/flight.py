@@ -10,6 +10,7 @@ from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import EngineFailed
 from pennyweight.server.types import Delta, Event, Finished, Request, Started
 
+from .label import Label
 from .store import StoredAnswer
 
 
@@ -17,10 +18,22 @@ class Flight:
     """A generation in a task of its own, whose events each subscriber gets from the first on, as they come.
 
     The engine is read at its own pace: a slow subscriber holds up nobody. The last one to leave cancels it. ``on_end`` is called once,
-    with the answer if it became whole.
+    with the answer if it became whole. ``began`` is when it did; ``is_kept`` turns false when its answer is purged before it is there.
     """
 
-    def __init__(self, engine: Engine, request: Request, on_end: Callable[[StoredAnswer | None], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        request: Request,
+        key: bytes,
+        label: Label,
+        began: float,
+        on_end: Callable[[Flight, StoredAnswer | None], None],
+    ) -> None:
+        self.key = key
+        self.label = label
+        self.began = began
+        self.is_kept = True
         self._events: list[Event] = []
         self._more = asyncio.Event()
         self._error: BaseException | None = None
@@ -75,7 +88,7 @@ class Flight:
     def _end(self, answer: StoredAnswer | None) -> None:
         if not self._is_over:
             self._is_over = True
-            self._on_end(answer)
+            self._on_end(self, answer)
             self._wake()
 
     def _wake(self) -> None:

@@ -8,7 +8,7 @@ import unicodedata
 import msgspec
 
 from pennyweight.server.engines.base import Capabilities
-from pennyweight.server.types import ChatPrompt, Message, Prompt, Request, TextPrompt
+from pennyweight.server.types import NO_CACHE_CONTROL, ChatPrompt, Message, Prompt, Request, TextPrompt
 
 # Goes into every key: a change of what the hash is taken of must not find answers of before.
 VERSION = 1
@@ -26,11 +26,17 @@ def is_deterministic(request: Request) -> bool:
 def request_key(request: Request, capabilities: Capabilities) -> bytes:
     """32 bytes (SHA-256) of all that can change the answer, and whose it is.
 
-    That is the whole request but for its id, times and priority, and the model's version and numerics (its fingerprint). Texts count in
+    That is the whole request but for its id, times, priority and what it asks of the cache, and the model's version and numerics (its fingerprint). Texts count in
     Unicode's normal form C and otherwise as they are: no space, case or order is evened out.
     """
     asked = msgspec.structs.replace(
-        request, id="", priority=0, arrival=0.0, deadline=None, cached=None, prompt=_normalised(request.prompt)
+        request,
+        id="",
+        priority=0,
+        arrival=0.0,
+        deadline=None,
+        cache=NO_CACHE_CONTROL,
+        prompt=_normalised(request.prompt),
     )
     version = (VERSION, capabilities.engine, capabilities.model, capabilities.fingerprint)
     return hashlib.sha256(_encode((version, type(request.prompt).__name__, asked))).digest()

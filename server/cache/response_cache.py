@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from collections import Counter
@@ -12,35 +13,50 @@ import msgspec
 
 from pennyweight.server.config import ResponseCacheSettings
 from pennyweight.server.engines.around import EngineAround
-from pennyweight.server.engines.base import Engine
-from pennyweight.server.types import Event, Request, Started
+from pennyweight.server.engines.base import Capabilities, Engine
+from pennyweight.server.types import CacheControl, Event, FinishReason, Request, Started
 
 from .flight import Flight
 from .key import is_deterministic, request_key
-from .store import AnswerStore, StoredAnswer
+from .label import Label, Selection
+from .result import CacheResult
+from .second_level import SecondLevel
+from .store import AnswerStore, Held, StoredAnswer, encode_answer
 
 
-class CacheResult(enum.StrEnum):
-    """What the response cache did for a request: gave a stored answer, had it share the generation of another that was under way,
-    had it generated and kept, or took no part."""
+class Level(enum.StrEnum):
+    """Where a kept answer was found."""
 
-    HIT = "hit"
-    SHARED = "shared"
-    MISS = "miss"
-    BYPASS = "bypass"
+    MEMORY = "memory"
+    STORE = "store"
 
 
 class ResponseCache:
     """Answers that may be given again, and generations that are under way. One for a server: models and tenants are told apart by
     their keys. All methods belong to the event loop's thread.
 
-    ``results`` counts requests by what was done for them.
+    ``second`` is where they are kept beside the memory, if anywhere. ``results`` counts requests by what was done for them, ``hits`` by
+    where their answer was; ``on_hit`` is told the age of each.
     """
 
-    def __init__(self, settings: ResponseCacheSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: ResponseCacheSettings,
+        second: SecondLevel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        on_hit: Callable[[float], None] = lambda age: None,
+    ) -> None:
         self.store = AnswerStore(settings.max_bytes, settings.ttl, clock)
+        self.second = second
         self.results: Counter[CacheResult] = Counter()
+        self.hits: Counter[Level] = Counter()
+        self.on_hit = on_hit
+        self._clock = clock
         self._flights: dict[bytes, Flight] = {}
+        self._lookups: dict[bytes, asyncio.Task[Held | None]] = {}
+        # All that are under way, also those that nobody may join.
+        self._airborne: set[Flight] = set()
+        self._purges = 0
 
     def around(self, engine: Engine) -> Engine:
         """The engine behind this cache."""
@@ -48,39 +64,144 @@ class ResponseCache:
 
     def wants(self, request: Request) -> bool:
         """Whether the request takes part: as it asks, and without a word where its answer is determined."""
-        return is_deterministic(request) if request.cached is None else request.cached
+        asked = request.cache
+        if asked.no_store:
+            return False
+        # Who wants a kept answer or none has asked for it.
+        return asked.only_if_cached or (is_deterministic(request) if asked.wanted is None else asked.wanted)
 
     async def generate(self, engine: Engine, request: Request) -> AsyncGenerator[Event]:
-        """A request's events: stored ones, those of a generation that is under way, or of one that is begun for it."""
-        key = request_key(request, engine.capabilities())
-        answer = self.store.get(key)
-        if answer is not None:
-            self.results[CacheResult.HIT] += 1
-            yield _own(answer.started, request, CacheResult.HIT)
-            for delta in answer.deltas:
-                yield delta
-            yield answer.finished
+        """A request's events: kept ones, those of a generation that is under way, or of one that is begun for it."""
+        asked, capabilities = request.cache, engine.capabilities()
+        key = request_key(request, capabilities)
+        label = Label(request.tenant, capabilities.model, request.model)
+        if not asked.no_cache:
+            held = await self._find(key, label, asked)
+            if held is not None:
+                answer = held.answer
+                yield _own(answer.started, request, key, CacheResult.HIT, held.age)
+                for delta in answer.deltas:
+                    yield delta
+                yield answer.finished
+                return
+        flight = None if asked.no_cache else self._flights.get(key)
+        if flight is not None and asked.max_age is not None and self._clock() - flight.began > asked.max_age:
+            flight = None
+        if flight is None and asked.only_if_cached:
+            # An engine that would have to generate refuses it; others may not join that.
+            async with aclosing(engine.generate(request)) as events:
+                async for event in events:
+                    yield event
             return
-        flight = self._flights.get(key)
         result = CacheResult.MISS if flight is None else CacheResult.SHARED
         self.results[result] += 1
         if flight is None:
-            flight = self._flights[key] = Flight(engine, request, lambda answer: self._landed(key, answer))
+            flight = self._begin(engine, request, key, label, capabilities)
         async with aclosing(flight.subscribe()) as events:
             async for event in events:
-                yield _own(event, request, result) if isinstance(event, Started) else event
+                yield _own(event, request, key, result) if isinstance(event, Started) else event
 
-    def _landed(self, key: bytes, answer: StoredAnswer | None) -> None:
-        del self._flights[key]
-        if answer is not None:
-            self.store.put(key, answer)
+    async def purge(self, selection: Selection) -> tuple[int, int | None]:
+        """Forget what is selected, also where it is under way or being written; returns how many answers that were in
+        memory, and in the store where there is one.
+
+        Raises StoreFailed when the store could not be reached; the memory is then purged nevertheless.
+        """
+        self._purges += 1
+        for flight in self._airborne:
+            if selection.has(flight.key, flight.label):
+                flight.is_kept = False
+                if self._flights.get(flight.key) is flight:
+                    del self._flights[flight.key]
+        purged = self.store.purge(selection)
+        return purged, None if self.second is None else await self.second.purge(selection)
+
+    async def aclose(self) -> None:
+        """Write what is still to be written, and close the store."""
+        if self.second is not None:
+            await self.second.aclose()
+
+    async def _find(self, key: bytes, label: Label, asked: CacheControl) -> Held | None:
+        """A kept answer that is young enough."""
+        level = Level.MEMORY
+        held = _young(self.store.get(key), asked)
+        if held is None and self.second is not None and key not in self._flights:
+            level = Level.STORE
+            held = _young(await self._look_further(key, label, self.second), asked)
+        elif held is not None and self.second is not None:
+            self.second.touch(key)
+        if held is not None:
+            self.count_hit(level, held.age)
+        return held
+
+    def count_hit(self, level: Level, age: float) -> None:
+        """A kept answer is given."""
+        self.results[CacheResult.HIT] += 1
+        self.hits[level] += 1
+        self.on_hit(age)
+
+    async def _look_further(self, key: bytes, label: Label, second: SecondLevel) -> Held | None:
+        """What the store has, looked up once for all who ask meanwhile."""
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = asyncio.create_task(self._promote(key, label, second))
+            lookup.add_done_callback(lambda _: self._lookups.pop(key))
+        return await asyncio.shield(lookup)
+
+    async def _promote(self, key: bytes, label: Label, second: SecondLevel) -> Held | None:
+        purges = self._purges
+        found = await second.find(key, label.tenant)
+        if found is None or purges != self._purges:
+            return None
+        self.store.put(key, found.encoded, label, age=found.age)
+        return Held(found.answer, found.age)
+
+    def _begin(self, engine: Engine, request: Request, key: bytes, label: Label, capabilities: Capabilities) -> Flight:
+        def landed(flight: Flight, answer: StoredAnswer | None) -> None:
+            self._airborne.discard(flight)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            # A model that was loaded for it may turn out to be another than was known when the key was made.
+            if answer is not None and flight.is_kept and _version(engine.capabilities()) == _version(capabilities):
+                self._keep(key, label, answer, request)
+
+        flight = Flight(engine, request, key, label, self._clock(), landed)
+        self._airborne.add(flight)
+        self._flights.setdefault(key, flight)
+        return flight
+
+    def _keep(self, key: bytes, label: Label, answer: StoredAnswer, request: Request) -> None:
+        reasons = [delta.finish_reason for delta in answer.deltas if delta.finish_reason is not None]
+        # What an upstream's filter has cut is no whole answer.
+        if len(reasons) != request.sampling.n or FinishReason.CONTENT_FILTER in reasons:
+            return
+        encoded = encode_answer(answer)
+        self.store.put(key, encoded, label)
+        if self.second is not None:
+            self.second.keep(key, label, encoded)
 
 
-def _own(started: Started, request: Request, result: CacheResult) -> Started:
+def _young(held: Held | None, asked: CacheControl) -> Held | None:
+    if held is None or (asked.max_age is not None and held.age > asked.max_age):
+        return None
+    return held
+
+
+def _version(capabilities: Capabilities) -> tuple[str, str, str]:
+    return capabilities.engine, capabilities.model, capabilities.fingerprint
+
+
+def _own(started: Started, request: Request, key: bytes, result: CacheResult, age: float | None = None) -> Started:
     """What the answer to another request began with, as this one's. It waited in no queue where nothing was generated for it."""
     waited = started.queue_seconds if result is CacheResult.MISS else None
     return msgspec.structs.replace(
-        started, request_id=request.id, model=request.model, queue_seconds=waited, cache=result.value
+        started,
+        request_id=request.id,
+        model=request.model,
+        queue_seconds=waited,
+        cache=result.value,
+        cache_key=key,
+        cache_age=age,
     )
 
 

@@ -10,6 +10,7 @@ import typer
 
 from pennyweight.server.errors import ConfigError, ModelError
 
+from .cache import cache
 from .chat import chat
 from .doctor import doctor
 from .models import models
@@ -49,6 +50,7 @@ app.command()(chat)
 app.command("explain-config")(explain_config)
 app.command()(doctor)
 app.add_typer(models)
+app.add_typer(cache)
 app.add_typer(prices)
 
 

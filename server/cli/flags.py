@@ -97,6 +97,14 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--response-cache-store",),
+        "response_cache",
+        "store",
+        str,
+        "Where answers are kept beside the memory: sqlite:///PATH (sqlite:////PATH for an absolute one) or redis://HOST. By default nowhere.",
+        SERVER,
+    ),
+    Flag(
         ("--served-model-name",),
         "engine",
         "served_model_name",

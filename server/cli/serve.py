@@ -18,6 +18,8 @@ from pennyweight.server.config_rules import DEFAULT_SOURCE
 from .flags import with_settings
 
 SECRETS = frozenset({"http.api_keys"})
+# A URL, which may have a password in it.
+STORE = "response_cache.store"
 
 
 @with_settings
@@ -35,6 +37,7 @@ def explain_config(
 ) -> None:
     """Show the way that a request would take, and every setting with what has set it. Takes the flags of serve."""
     from pennyweight.server.app import describe_pipeline
+    from pennyweight.server.cache.open_cache import shown_store
 
     rows = [
         (f"{section}.{name}", value, loaded.sources.get(f"{section}.{name}", DEFAULT_SOURCE))
@@ -44,6 +47,7 @@ def explain_config(
     ]
     rows += _model_rows(loaded)
     rows = [(name, f"{len(value)} hidden" if name in SECRETS else value, source) for name, value, source in rows]
+    rows = [(name, shown_store(value) if name == STORE and value else value, source) for name, value, source in rows]
     way = describe_pipeline(loaded.settings)
     if as_json:
         found = {name: {"value": value, "source": source} for name, value, source in rows}

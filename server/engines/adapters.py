@@ -124,6 +124,9 @@ class AdapterEngine(EngineAround):
     def lease(self) -> AbstractAsyncContextManager[None]:
         return self._engine.lease() if isinstance(self._engine, Leased) else contextlib.nullcontext()
 
+    def load_seconds(self) -> Mapping[str, tuple[int, float]]:
+        return self._engine.load_seconds() if isinstance(self._engine, Leased) else {}
+
     async def aclose(self) -> None:
         """Does nothing: the engine is its model's."""
 

@@ -18,6 +18,7 @@ vllm:e2e_request_latency_seconds             pennyweight:e2e_request_latency_sec
 vllm:request_queue_time_seconds              pennyweight:request_queue_time_seconds       ``Started.queue_seconds``
 vllm:request_prompt_tokens                   pennyweight:request_prompt_tokens            answers
 vllm:request_generation_tokens               pennyweight:request_generation_tokens        answers
+--                                           pennyweight:response_cache_tokens_total      answers that were given again
 --                                           pennyweight:request_failure_total{code}      answers
 --                                           pennyweight:http_requests_total              endpoint, method, status
 --                                           pennyweight:engine_state{state}              1 for the state it is in
@@ -138,6 +139,8 @@ class ModelMetrics:
     model_name: str
     prompt_tokens: Counter
     generation_tokens: Counter
+    given_prompt_tokens: Counter
+    given_generation_tokens: Counter
     success: Mapping[str, Counter]
     failure: Family[Counter]
     time_to_first_token: Histogram
@@ -227,6 +230,9 @@ class Metrics:
         prompt, generation = self._prompt, self._generation
         success = self._counter("request_success", "Choices that ended, by why.", "model_name", "finished_reason")
         failure = self._counter("request_failure", "Requests that ended in an error.", "model_name", "code")
+        given = self._counter(
+            "response_cache_tokens", "Tokens of answers for which nothing was computed.", "model_name", "kind"
+        )
         first = self._histogram("time_to_first_token_seconds", "From arrival to the first token.", _FIRST_TOKEN)
         between = self._histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _BETWEEN_TOKENS)
         e2e = self._histogram("e2e_request_latency_seconds", "From arrival to the end of the answer.", _REQUEST)
@@ -238,6 +244,8 @@ class Metrics:
                 model_name=name,
                 prompt_tokens=prompt.labels(name),
                 generation_tokens=generation.labels(name),
+                given_prompt_tokens=given.labels(name, "prompt"),
+                given_generation_tokens=given.labels(name, "generation"),
                 success={reason: success.labels(name, reason) for reason in (*FinishReason, "abort")},
                 failure=failure,
                 time_to_first_token=first.labels(name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, FinishReason, Request, Started
 
@@ -19,7 +20,7 @@ class CallObserver:
     """Implements the API's Observer: fills in ``record`` and counts in ``metrics``.
 
     ``metrics`` are by each name that a client may use. ``on_started`` is called each time an engine takes up a request of
-    the call. ``arrival`` is in seconds of ``time.monotonic()``.
+    the call. ``arrival`` is in seconds of ``time.monotonic()``. ``has_cache`` says whether there is a response cache to tell of.
     """
 
     def __init__(
@@ -29,12 +30,16 @@ class CallObserver:
         *,
         arrival: float,
         on_started: Callable[[], None],
+        has_cache: bool = False,
     ) -> None:
         self._record = record
         self._metrics = metrics
         self._bound: ModelMetrics
         self._arrival = arrival
         self._on_started = on_started
+        self._has_cache = has_cache
+        # Requests for which nothing is generated.
+        self._given: set[str] = set()
         # When each choice last got a token.
         self._last: dict[tuple[str, int], float] = {}
         self._begun: set[str] = set()
@@ -48,13 +53,15 @@ class CallObserver:
 
     def started(self, request: Request, started: Started) -> None:
         self._on_started()
-        if started.cache is not None:
-            self._record.cache = started.cache
+        self._note_cache(request, started)
         if started.queue_seconds is not None:
             self._bound.queue_time.observe(started.queue_seconds)
 
     def delta(self, request: Request, delta: Delta) -> None:
         metrics = self._bound
+        if request.id in self._given:
+            self._given_again(request, delta)
+            return
         tokens = len(delta.token_ids)
         if not tokens and (delta.text or delta.tool_calls):
             # An upstream's tokens can't be counted before it tells their number; most send one at a time.
@@ -69,26 +76,59 @@ class CallObserver:
             if last is not None:
                 metrics.inter_token_latency.observe((now - last) / tokens, tokens)
             elif request.id not in self._begun:
-                self._begun.add(request.id)
-                ttft = now - self._arrival
-                metrics.time_to_first_token.observe(ttft)
-                if self._record.ttft is None:
-                    self._record.ttft = ttft
+                self._first_token(request, now)
         if delta.finish_reason is not None:
-            metrics.success[delta.finish_reason].inc()
-            self._record.finish_reasons.append(delta.finish_reason.value)
+            self._choice_ended(delta.finish_reason)
 
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._bound, finished.usage, self._record
-        metrics.prompt_tokens.inc(usage.prompt_tokens)
-        if (counted := self._counted.pop(request.id, None)) is not None:
-            metrics.generation_tokens.inc(max(usage.completion_tokens - counted, 0))
-        metrics.request_prompt_tokens.observe(usage.prompt_tokens)
-        metrics.request_generation_tokens.observe(usage.completion_tokens)
+        if request.id in self._given:
+            metrics.given_prompt_tokens.inc(usage.prompt_tokens)
+            metrics.given_generation_tokens.inc(usage.completion_tokens)
+        else:
+            metrics.prompt_tokens.inc(usage.prompt_tokens)
+            if (counted := self._counted.pop(request.id, None)) is not None:
+                metrics.generation_tokens.inc(max(usage.completion_tokens - counted, 0))
+            metrics.request_prompt_tokens.observe(usage.prompt_tokens)
+            metrics.request_generation_tokens.observe(usage.completion_tokens)
         metrics.e2e_latency.observe(time.monotonic() - self._arrival)
         record.prompt_tokens = (record.prompt_tokens or 0) + usage.prompt_tokens
         record.completion_tokens = (record.completion_tokens or 0) + usage.completion_tokens
         record.cached_tokens = (record.cached_tokens or 0) + usage.cached_tokens
+
+    def _note_cache(self, request: Request, started: Started) -> None:
+        """What the response cache did, of several requests what took the most; and how old the oldest is, if all are given again."""
+        if not self._has_cache:
+            return
+        record, result = self._record, started.cache or CacheResult.BYPASS.value
+        if result in GIVEN_AGAIN:
+            self._given.add(request.id)
+        age, key = started.cache_age, started.cache_key
+        if record.cache is not None:
+            result = result_of_all((record.cache, result))
+            age = max(age or 0.0, record.cache_age or 0.0)
+        record.cache = result
+        record.cache_age = age if result == CacheResult.HIT.value else None
+        if key is not None and record.cache_key is None:
+            record.cache_key = key.hex()
+
+    def _given_again(self, request: Request, delta: Delta) -> None:
+        """The same of an answer for which no token is made: they are counted with its end."""
+        if request.id not in self._begun and (delta.text or delta.token_ids or delta.tool_calls):
+            self._first_token(request, time.monotonic())
+        if delta.finish_reason is not None:
+            self._choice_ended(delta.finish_reason)
+
+    def _first_token(self, request: Request, now: float) -> None:
+        self._begun.add(request.id)
+        ttft = now - self._arrival
+        self._bound.time_to_first_token.observe(ttft)
+        if self._record.ttft is None:
+            self._record.ttft = ttft
+
+    def _choice_ended(self, reason: FinishReason) -> None:
+        self._bound.success[reason].inc()
+        self._record.finish_reasons.append(reason.value)
 
     def embedded(self, request: EmbedRequest, embeddings: Embeddings) -> None:
         metrics, tokens = self._bound, embeddings.usage.prompt_tokens

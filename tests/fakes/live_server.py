@@ -146,3 +146,4 @@ async def live_server(
         if not running.done():
             serving.stop()
             await running
+        await app.aclose()

@@ -236,7 +236,7 @@ class LocalEngine:
         return self._capabilities
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
-        text, _ = self._ready()
+        text = self._known_text()
         if isinstance(prompt, TokensPrompt):
             return self._given(prompt)
         token_ids = await self._threads.encode(text, prompt)
@@ -244,7 +244,7 @@ class LocalEngine:
         return token_ids
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        text, _ = self._ready()
+        text = self._known_text()
         check_vocabulary(token_ids, self._vocab_size, "tokens")
         return await self._threads.decode(text, token_ids)
 
@@ -308,15 +308,21 @@ class LocalEngine:
             else:
                 self._turned.set_exception(error)
 
-    def _ready(self) -> tuple[TextSide, Capabilities]:
-        health = self.health()
+    def _known_text(self) -> TextSide:
+        """What text and tokens are to the model: known from its first load on, also while it isn't loaded."""
         if self._closing:
             raise ShuttingDown("The server is shutting down.")
-        if self._text is None or self._capabilities is None or health.state is HealthState.LOADING:
+        if self._text is None or self._capabilities is None:
+            raise ModelLoading(f"The model {self._name} is still being loaded.", retry_after=1.0)
+        return self._text
+
+    def _ready(self) -> tuple[TextSide, Capabilities]:
+        text, capabilities, health = self._known_text(), self.capabilities(), self.health()
+        if health.state is HealthState.LOADING:
             raise ModelLoading(f"The model {self._name} is still being loaded.", retry_after=1.0)
         if health.state is not HealthState.READY:
             raise EngineDead(f"The engine of {self._name} is {health.state}: {health.detail}.", retry_after=1.0)
-        return self._text, self._capabilities
+        return text, capabilities
 
     async def _encode_to_fit(self, prompt: Prompt, limit: int) -> tuple[list[int], str]:
         """The prompt's token ids, and its text where a completion may have to echo it. Raises ContextLengthExceeded."""

@@ -14,6 +14,7 @@ from pennyweight.server.cache.key import is_deterministic, request_key
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.types import (
     Adapter,
+    CacheControl,
     ChatPrompt,
     Constraint,
     ConstraintKind,
@@ -47,7 +48,7 @@ def key(*args: Any, **changes: Any) -> bytes:
 
 
 def test_when_and_how_urgently_it_was_asked_is_left_out() -> None:
-    assert key() == key(id="other", arrival=5.0, deadline=9.0, priority=3, cached=True)
+    assert key() == key(id="other", arrival=5.0, deadline=9.0, priority=3, cache=CacheControl(wanted=True, max_age=3))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_how_a_conversation_is_cut_into_turns_counts(turns: list[str]) -> None:
 
 def test_a_request_of_a_field_that_is_new_is_another() -> None:
     # Everything in Request goes into the key but for what is named: so a field that is added does until somebody decides.
-    left_out = {"id", "priority", "arrival", "deadline", "cached"}
+    left_out = {"id", "priority", "arrival", "deadline", "cache"}
     assert set(Request.__struct_fields__) - left_out == {"model", "prompt", "sampling", "adapter", "tenant"}
 
 

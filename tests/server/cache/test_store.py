@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pennyweight.server.cache.store import AnswerStore, StoredAnswer
+from pennyweight.server.cache.label import Label, Selection
+from pennyweight.server.cache.store import AnswerStore, Held, StoredAnswer, encode_answer
 from pennyweight.server.types import Delta, Finished, FinishReason, Started, TokenLogprob, TopLogprob, Usage
 
 
@@ -24,6 +26,9 @@ def answer(text: str = "Hello") -> StoredAnswer:
     return StoredAnswer(started, deltas, Finished(usage=Usage(prompt_tokens=2, completion_tokens=1)))
 
 
+LABEL = Label("tenant", "m", "m")
+
+
 def key(number: int) -> bytes:
     return number.to_bytes(32)
 
@@ -37,15 +42,15 @@ class Clock:
 
 def test_an_answer_comes_back_as_it_was() -> None:
     store = AnswerStore(1 << 20, 60.0, Clock())
-    store.put(key(1), answer())
-    assert store.get(key(1)) == answer()
+    store.put(key(1), encode_answer(answer()), LABEL)
+    assert store.get(key(1)) == Held(answer(), 0.0)
     assert store.get(key(2)) is None
 
 
 def test_an_answer_is_forgotten_at_the_end_of_its_time() -> None:
     clock = Clock()
     store = AnswerStore(1 << 20, 60.0, clock)
-    store.put(key(1), answer())
+    store.put(key(1), encode_answer(answer()), LABEL)
     clock.now += 59.9
     assert store.get(key(1)) is not None
     clock.now += 0.2
@@ -55,20 +60,20 @@ def test_an_answer_is_forgotten_at_the_end_of_its_time() -> None:
 
 def test_the_one_not_asked_for_the_longest_goes_first() -> None:
     probe = AnswerStore(1 << 20, 60.0, Clock())
-    probe.put(key(0), answer())
+    probe.put(key(0), encode_answer(answer()), LABEL)
     store = AnswerStore(3 * probe.nbytes, 60.0, Clock())
     for number in range(3):
-        store.put(key(number), answer())
+        store.put(key(number), encode_answer(answer()), LABEL)
     assert store.get(key(0)) is not None
-    store.put(key(3), answer())
+    store.put(key(3), encode_answer(answer()), LABEL)
     assert [store.get(key(number)) is not None for number in range(4)] == [True, False, True, True]
     assert store.evictions == 1
 
 
 def test_an_answer_larger_than_all_is_not_kept_and_puts_nothing_out() -> None:
     store = AnswerStore(2000, 60.0, Clock())
-    store.put(key(1), answer())
-    store.put(key(2), answer("x" * 2000))
+    store.put(key(1), encode_answer(answer()), LABEL)
+    store.put(key(2), encode_answer(answer("x" * 2000)), LABEL)
     assert store.get(key(1)) is not None
     assert store.get(key(2)) is None
 
@@ -78,12 +83,12 @@ def test_the_bytes_counted_are_those_kept_and_never_more_than_allowed(steps: lis
     store = AnswerStore(8000, 60.0, Clock())
     for number, length, is_put in steps:
         if is_put:
-            store.put(key(number), answer("x" * length))
+            store.put(key(number), encode_answer(answer("x" * length)), LABEL)
         else:
             store.get(key(number))
         assert 0 <= store.nbytes <= 8000
         assert (store.nbytes == 0) is (len(store) == 0)
-    store.clear()
+    assert store.purge(Selection()) >= 0
     assert (store.nbytes, len(store)) == (0, 0)
 
 
@@ -91,11 +96,17 @@ def test_what_is_counted_beside_the_bytes_is_no_less_than_it_takes() -> None:
     store = AnswerStore(1 << 30, 60.0, Clock())
     keys = [key(number) for number in range(2000)]
     for one in keys:
-        store.put(one, answer())
+        # A label of its own for each, its names as long as a tenant's is.
+        store.put(one, encode_answer(answer()), Label(*(f"{name} {one.hex()[-28:]}" for name in "abc")))
     entries = store._entries
     table = sys.getsizeof(entries) / len(entries)
     each = [
-        sys.getsizeof(one) + sys.getsizeof(entry) + sys.getsizeof(entry.encoded) + sys.getsizeof(entry.expires)
+        sum(
+            map(
+                sys.getsizeof,
+                (one, entry, entry.encoded, entry.made, entry.label, *msgspec.structs.astuple(entry.label)),
+            )
+        )
         for one, entry in entries.items()
     ]
     assert max(each) + table <= store.nbytes / len(entries)

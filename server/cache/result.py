@@ -1,0 +1,26 @@
+"""What the response cache did for a request."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+
+class CacheResult(enum.StrEnum):
+    """It took no part, had an answer generated and kept, had the request share the generation of another that was under way, or gave
+    a kept answer. In this order: the first is the most that was computed."""
+
+    BYPASS = "bypass"
+    MISS = "miss"
+    SHARED = "shared"
+    HIT = "hit"
+
+
+_ORDER = {result.value: place for place, result in enumerate(CacheResult)}
+# Of what nothing was computed for the request that it is told of.
+GIVEN_AGAIN = frozenset({CacheResult.SHARED.value, CacheResult.HIT.value})
+
+
+def result_of_all(results: Iterable[str]) -> str:
+    """What a call of several prompts is told: what was done for the one that took the most, so that ``hit`` means that all were."""
+    return min(results, key=lambda result: _ORDER.get(result, 0))
