@@ -70,7 +70,7 @@ class RedisStore:
                 "response_cache.store is no URL of Redis's: redis://[:password@]host[:port][/db]"
             ) from None
         self._clock = clock
-        self._redis: Redis = Redis(connection_pool=pool)
+        self._redis: Redis = Redis.from_pool(pool)
 
     @_translated
     async def get(self, key: bytes) -> bytes | None:
