@@ -29,6 +29,7 @@ from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
 from .serving import Serving, bind, uvicorn_config
+from .shortcuts import Shortcuts
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
@@ -87,6 +88,8 @@ def create_app(
         logger=logger,
         version=version,
         response_cache=cache,
+        # With prompts in the log each request has to be read.
+        shortcuts=None if cache is None or settings.log.prompts else Shortcuts(cache, engines),
     )
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.

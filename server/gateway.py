@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,18 +12,22 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission, read_body
 from .api.cache_control import read_cache_control
-from .api.exchange import Call, Endpoint, Observer, StreamAnswer
+from .api.exchange import Answer, Call, Endpoint, Headers, Observer, StreamAnswer
+from .api.rendering import rendering_of
 from .auth import tenant_of
 from .cache.response_cache import ResponseCache
+from .cache.result import CacheResult
 from .config import Settings
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
 from .request_headers import headers_of
+from .shortcuts import Shortcut, Shortcuts
+from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
-from .telemetry.observer import CallObserver
+from .telemetry.observer import CallObserver, note_given
 from .telemetry.prompt_log import PromptLog
-from .types import NO_CACHE_CONTROL, CacheControl
+from .types import NO_CACHE_CONTROL, CacheControl, FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Gateway:
     logger: FilteringBoundLogger
     version: str
     response_cache: ResponseCache | None = None
+    shortcuts: Shortcuts | None = None
 
 
 def cache_control_of(scope: Scope) -> CacheControl:
@@ -58,15 +64,23 @@ class EngineEndpoint:
         record = record_of(scope)
         with gateway.admission.admit() as ticket:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
-            observer: Observer = CallObserver(
+            control = cache_control_of(scope)
+            name = None
+            if gateway.shortcuts is not None and control is NO_CACHE_CONTROL:
+                name = gateway.shortcuts.name(record.endpoint, tenant_of(scope), body)
+                if (found := gateway.shortcuts.find(name)) is not None:
+                    await self._give_again(*found, record, send)
+                    return
+            observer = CallObserver(
                 record,
                 gateway.metrics.models,
                 arrival=record.arrival,
                 on_started=ticket.started,
                 has_cache=gateway.response_cache is not None,
             )
+            told: Observer = observer
             if gateway.settings.log.prompts:
-                observer = PromptLog(observer, gateway.logger, record.request_id)
+                told = PromptLog(observer, gateway.logger, record.request_id)
             call = Call(
                 body=body,
                 request_id=record.request_id,
@@ -75,19 +89,60 @@ class EngineEndpoint:
                 engines=gateway.engines,
                 around=gateway.around,
                 tenant=tenant_of(scope),
-                cache=cache_control_of(scope),
-                observer=observer,
+                cache=control,
+                observer=told,
             )
             async with CancelledByDisconnect(scope, receive):
-                await self._answer(call, send)
+                await self._answer(call, send, name, observer, record)
 
-    async def _answer(self, call: Call, send: Send) -> None:
+    async def _answer(
+        self, call: Call, send: Send, name: bytes | None, observer: CallObserver, record: RequestRecord
+    ) -> None:
+        """``name`` is what the request is known by among the shortcuts, if it is to be."""
         answer = await self._endpoint(call)
         if not isinstance(answer, StreamAnswer):
             await send_answer(answer, send)
+            self._keep(name, observer, record, [answer.body], answer.headers, is_stream=False)
             return
+        sent: list[bytes] = []
         async with aclosing(answer.chunks) as chunks:
             await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if name is not None and record.cache == CacheResult.HIT:
+                    sent.append(chunk)
         await send({"type": "http.response.body", "body": b""})
+        self._keep(name, observer, record, sent, answer.headers, is_stream=True)
+
+    def _keep(
+        self,
+        name: bytes | None,
+        observer: CallObserver,
+        record: RequestRecord,
+        sent: list[bytes],
+        headers: Headers,
+        *,
+        is_stream: bool,
+    ) -> None:
+        """Remember what was sent for a hit."""
+        shortcuts, request, usage, key = self._gateway.shortcuts, observer.request, observer.usage, record.cache_key
+        if name is None or shortcuts is None or record.cache != CacheResult.HIT:
+            return
+        if request is None or usage is None or key is None:
+            return
+        rendering = rendering_of(b"".join(sent), record.request_id, headers, is_stream=is_stream)
+        if rendering is not None:
+            reasons = tuple(map(FinishReason, record.finish_reasons))
+            shortcuts.keep(name, request, rendering, usage, reasons, key)
+
+    async def _give_again(self, shortcut: Shortcut, age: float, record: RequestRecord, send: Send) -> None:
+        record.model = shortcut.model
+        metrics = self._gateway.metrics.models[shortcut.model]
+        note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
+        rendering = shortcut.rendering
+        body = rendering.body(record.request_id, int(time.time()))
+        if not rendering.is_stream:
+            await send_answer(Answer(body=body, headers=rendering.headers), send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": list(rendering.headers)})
+        await send({"type": "http.response.body", "body": body})

@@ -14,6 +14,8 @@ from .label import Label, Selection
 
 # What an entry takes beside its bytes: its key, its label, its places in the two tables, and its own object, as sys.getsizeof has them.
 ENTRY_OVERHEAD = 800
+# So many requests that are written otherwise, and are the same to the cache, have something attached to one answer.
+MOST_ATTACHED = 8
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, array_like=True):
@@ -37,11 +39,14 @@ class Held:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     encoded: bytes
     label: Label
     made: float
+    nbytes: int
+    # By name, with the bytes of each; made where there are any.
+    attached: dict[bytes, tuple[object, int]] | None = None
 
 
 class AnswerStore:
@@ -56,6 +61,8 @@ class AnswerStore:
         self._ttl = ttl
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        # The key of the answer that each name is attached to.
+        self._attached: dict[bytes, bytes] = {}
         self.nbytes = 0
         self.evictions = 0
 
@@ -64,15 +71,37 @@ class AnswerStore:
 
     def get(self, key: bytes) -> Held | None:
         """The answer under a key, or None where there is none any more."""
+        found = self._used(key)
+        return None if found is None else Held(decode_answer(found[0].encoded), found[1])
+
+    def attach(self, key: bytes, name: bytes, what: object, nbytes: int) -> None:
+        """Keep something of ``nbytes`` beside an answer, for as long as that is kept; the first of too many goes.
+
+        An answer that is not there, or has no room for it, has nothing attached.
+        """
         entry = self._entries.get(key)
-        if entry is None:
-            return None
-        age = self._clock() - entry.made
-        if age >= self._ttl:
-            self._remove(key)
-            return None
+        if entry is None or name in self._attached or entry.nbytes + nbytes > self._max_bytes:
+            return
+        if entry.attached is None:
+            entry.attached = {}
+        elif len(entry.attached) >= MOST_ATTACHED:
+            first = next(iter(entry.attached))
+            del self._attached[first]
+            self._grow(entry, -entry.attached.pop(first)[1])
+        entry.attached[name] = what, nbytes
+        self._attached[name] = key
+        self._grow(entry, nbytes)
         self._entries.move_to_end(key)
-        return Held(decode_answer(entry.encoded), age)
+        self._evict()
+
+    def attached(self, name: bytes) -> tuple[object, float, bytes] | None:
+        """What is attached by that name, with its answer's age and key."""
+        key = self._attached.get(name)
+        if key is None or (found := self._used(key)) is None:
+            return None
+        entry, age = found
+        assert entry.attached is not None, "the name is known"
+        return entry.attached[name][0], age, key
 
     def put(self, key: bytes, encoded: bytes, label: Label, *, age: float = 0.0) -> None:
         """Keep an encoded answer that was made ``age`` seconds ago, in the place of another under its key.
@@ -82,11 +111,9 @@ class AnswerStore:
         self._remove(key)
         if len(encoded) + ENTRY_OVERHEAD > self._max_bytes:
             return
-        self._entries[key] = _Entry(encoded, label, self._clock() - age)
-        self.nbytes += len(encoded) + ENTRY_OVERHEAD
-        while self.nbytes > self._max_bytes:
-            self._remove(next(iter(self._entries)))
-            self.evictions += 1
+        entry = self._entries[key] = _Entry(encoded, label, self._clock() - age, 0)
+        self._grow(entry, len(encoded) + ENTRY_OVERHEAD)
+        self._evict()
 
     def purge(self, selection: Selection) -> int:
         """Forget what is selected; returns how many answers that were."""
@@ -99,6 +126,29 @@ class AnswerStore:
         """How many answers there are of each label."""
         return Counter(entry.label for entry in self._entries.values())
 
+    def _used(self, key: bytes) -> tuple[_Entry, float] | None:
+        """An entry that is asked for, and its age."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        age = self._clock() - entry.made
+        if age >= self._ttl:
+            self._remove(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry, age
+
+    def _grow(self, entry: _Entry, nbytes: int) -> None:
+        entry.nbytes += nbytes
+        self.nbytes += nbytes
+
+    def _evict(self) -> None:
+        while self.nbytes > self._max_bytes:
+            self._remove(next(iter(self._entries)))
+            self.evictions += 1
+
     def _remove(self, key: bytes) -> None:
         if (entry := self._entries.pop(key, None)) is not None:
-            self.nbytes -= len(entry.encoded) + ENTRY_OVERHEAD
+            self.nbytes -= entry.nbytes
+            for name in entry.attached or ():
+                del self._attached[name]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
 from pennyweight.server.errors import PennyweightError
-from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, FinishReason, Request, Started
+from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, FinishReason, Request, Started, Usage
 
 from .logs import RequestRecord
 from .metrics import ModelMetrics
@@ -40,6 +40,9 @@ class CallObserver:
         self._has_cache = has_cache
         # Requests for which nothing is generated.
         self._given: set[str] = set()
+        # The call's request, and what it took, where it was only one.
+        self.request: Request | None = None
+        self.usage: Usage | None = None
         # When each choice last got a token.
         self._last: dict[tuple[str, int], float] = {}
         self._begun: set[str] = set()
@@ -47,6 +50,7 @@ class CallObserver:
         self._counted: dict[str, int] = {}
 
     def submitted(self, request: Request | EmbedRequest) -> None:
+        self.request = request if isinstance(request, Request) and self._record.model is None else None
         self._record.model = request.model
         # Kept to the end: by then the name may mean another model.
         self._bound = self._metrics[request.model]
@@ -82,6 +86,7 @@ class CallObserver:
 
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._bound, finished.usage, self._record
+        self.usage = usage
         if request.id in self._given:
             metrics.given_prompt_tokens.inc(usage.prompt_tokens)
             metrics.given_generation_tokens.inc(usage.completion_tokens)
@@ -146,3 +151,21 @@ class CallObserver:
 
     def abandoned(self, request: Request | EmbedRequest) -> None:
         self._bound.success["abort"].inc()
+
+
+def note_given(
+    record: RequestRecord, metrics: ModelMetrics, usage: Usage, reasons: Sequence[FinishReason], *, age: float, key: str
+) -> None:
+    """What a CallObserver would have been told of a hit whose whole answer is given at once, now; the model is in the record."""
+    now = time.monotonic() - record.arrival
+    for reason in reasons:
+        metrics.success[reason].inc()
+    metrics.given_prompt_tokens.inc(usage.prompt_tokens)
+    metrics.given_generation_tokens.inc(usage.completion_tokens)
+    metrics.time_to_first_token.observe(now)
+    metrics.e2e_latency.observe(now)
+    record.cache, record.cache_key, record.cache_age = CacheResult.HIT.value, key, age
+    record.ttft = now
+    record.finish_reasons.extend([reason.value for reason in reasons])
+    record.prompt_tokens, record.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    record.cached_tokens = usage.cached_tokens
