@@ -22,7 +22,7 @@ from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
 from .request_headers import headers_of
-from .shortcuts import Shortcut, Shortcuts
+from .shortcuts import Name, Shortcut, Shortcuts
 from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
 from .telemetry.observer import CallObserver, note_given
@@ -67,7 +67,7 @@ class EngineEndpoint:
             control = cache_control_of(scope)
             name = None
             if gateway.shortcuts is not None and control is NO_CACHE_CONTROL:
-                name = gateway.shortcuts.name(record.endpoint, tenant_of(scope), body)
+                name = (record.endpoint, tenant_of(scope), body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)
                     return
@@ -96,7 +96,7 @@ class EngineEndpoint:
                 await self._answer(call, send, name, observer, record)
 
     async def _answer(
-        self, call: Call, send: Send, name: bytes | None, observer: CallObserver, record: RequestRecord
+        self, call: Call, send: Send, name: Name | None, observer: CallObserver, record: RequestRecord
     ) -> None:
         """``name`` is what the request is known by among the shortcuts, if it is to be."""
         answer = await self._endpoint(call)
@@ -116,7 +116,7 @@ class EngineEndpoint:
 
     def _keep(
         self,
-        name: bytes | None,
+        name: Name | None,
         observer: CallObserver,
         record: RequestRecord,
         sent: list[bytes],

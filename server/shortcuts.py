@@ -7,7 +7,6 @@ same version. Neither is assumed: the answer is the one in the cache's memory, f
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,8 +17,10 @@ from .engines.base import Capabilities, Engine
 from .errors import PennyweightError
 from .types import FinishReason, Request, Usage
 
-# An answer whose bytes are more is put together anew each time.
-MOST_BYTES = 256 << 10
+# A request, or an answer, whose bytes are more is read, or put together, anew each time.
+MOST_BYTES = 64 << 10
+# A request's path, tenant and bytes. Not a digest of them: comparing all is quicker, and can't be wrong.
+Name = tuple[str, str, bytes]
 # What one takes in memory beside its bytes.
 OVERHEAD = 2000
 
@@ -44,14 +45,7 @@ class Shortcuts:
         self._cache = cache
         self._engines = engines
 
-    @staticmethod
-    def name(path: str, tenant: str, body: bytes) -> bytes:
-        """What a request's bytes are known by."""
-        digest = hashlib.sha256(f"{path}\n{tenant}\n".encode())
-        digest.update(body)
-        return digest.digest()
-
-    def find(self, name: bytes) -> tuple[Shortcut, float] | None:
+    def find(self, name: Name) -> tuple[Shortcut, float] | None:
         """The shortcut for a request, and its answer's age in seconds; counted as a hit."""
         found = self._cache.store.attached(name)
         if found is None:
@@ -68,7 +62,7 @@ class Shortcuts:
 
     def keep(
         self,
-        name: bytes,
+        name: Name,
         request: Request,
         rendering: Rendering,
         usage: Usage,
@@ -77,7 +71,7 @@ class Shortcuts:
     ) -> None:
         """Have the same bytes find the answer that was given to ``request`` under ``key``, if the request alone led there."""
         engine = self._engines.get(request.model)
-        if engine is None or rendering.nbytes > MOST_BYTES:
+        if engine is None or max(len(name[2]), rendering.nbytes) > MOST_BYTES:
             return
         try:
             capabilities = engine.capabilities()
@@ -95,7 +89,7 @@ class Shortcuts:
             usage=usage,
             finish_reasons=finish_reasons,
         )
-        self._cache.store.attach(bytes.fromhex(key), name, shortcut, rendering.nbytes + OVERHEAD)
+        self._cache.store.attach(bytes.fromhex(key), name, shortcut, len(name[2]) + rendering.nbytes + OVERHEAD)
 
 
 def _version(capabilities: Capabilities) -> tuple[str, str, str]:

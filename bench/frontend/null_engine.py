@@ -45,10 +45,17 @@ class NullEngine:
     """
 
     def __init__(self, name: str, *, step: float = 0.0) -> None:
-        self._name = name
         self._step = step
         self._waiting: list[asyncio.Future[None]] = []
         self._running = 0
+        self._capabilities = Capabilities(
+            model=name,
+            engine="null",
+            fingerprint="fp_null",
+            max_model_len=1 << 20,
+            vocab_size=1 << 20,
+            tool_format="hermes",
+        )
 
     async def start(self) -> None:
         """Nothing is to be loaded."""
@@ -70,14 +77,7 @@ class NullEngine:
         raise InvalidRequest("The null engine makes no embeddings.", param="model")
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            model=self._name,
-            engine="null",
-            fingerprint="fp_null",
-            max_model_len=1 << 20,
-            vocab_size=1 << 20,
-            tool_format="hermes",
-        )
+        return self._capabilities
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
         return list(range(PROMPT_TOKENS))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
-from pennyweight.server.config import EngineSettings, HttpSettings, Settings
+from pennyweight.server.config import EngineSettings, HttpSettings, ResponseCacheSettings, Settings
 from pennyweight.server.engines.local.client import Launch, LocalEngine
 from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.serving import Serving, StartableEngine, bind, uvicorn_config
@@ -23,6 +23,7 @@ from pennyweight.server.telemetry.logs import adopt_standard_logging, make_logge
 from .names import AT_ONCE, STEPPED
 from .null_engine import NullEngine
 
+CACHE_BYTES = 64 << 20
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the warm afternoon sun."
 
 
@@ -51,8 +52,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--step", type=float, required=True, help="seconds from one token of an answer to the next")
     parser.add_argument("--model", type=Path, help="engines in processes of their own, with this model's tokenizer")
+    parser.add_argument("--response-cache", action="store_true", help="keep answers and give them again")
     given = parser.parse_args()
-    settings = Settings(http=HttpSettings(port=given.port))
+    cache = ResponseCacheSettings(max_bytes=CACHE_BYTES if given.response_cache else 0)
+    settings = Settings(http=HttpSettings(port=given.port), response_cache=cache)
     engines = in_process(given.step) if given.model is None else in_child(given.model, given.step)
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)

@@ -13,14 +13,20 @@ from pennyweight.bench.result import own_version
 
 @dataclass(frozen=True)
 class NullServer:
-    """Our server over engines that compute nothing: within its process, or with ``model`` in processes of their own."""
+    """Our server over engines that compute nothing: within its process, or with ``model`` in processes of their own.
+
+    With ``is_cached`` it has a response cache, and as the load asks the same each time, all it does is give an answer again.
+    """
 
     step: float
     model: Path | None = None
+    is_cached: bool = False
     name: str = "pennyweight"
 
     @property
     def variant(self) -> str:
+        if self.is_cached:
+            return "response cache hit"
         return "null engine" if self.model is None else "null engine's process"
 
     @property
@@ -33,7 +39,8 @@ class NullServer:
 
     def command(self, port: int) -> Sequence[str]:
         serve = [sys.executable, "-m", "pennyweight.bench.frontend.null_server", "--port", str(port)]
-        return [*serve, "--step", str(self.step), *([] if self.model is None else ["--model", str(self.model)])]
+        serve += ["--step", str(self.step), *([] if self.model is None else ["--model", str(self.model)])]
+        return [*serve, "--response-cache"] if self.is_cached else serve
 
     def version(self) -> str:
         return own_version()

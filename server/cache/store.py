@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import msgspec
@@ -46,7 +46,7 @@ class _Entry:
     made: float
     nbytes: int
     # By name, with the bytes of each; made where there are any.
-    attached: dict[bytes, tuple[object, int]] | None = None
+    attached: dict[Hashable, tuple[object, int]] | None = None
 
 
 class AnswerStore:
@@ -62,7 +62,7 @@ class AnswerStore:
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         # The key of the answer that each name is attached to.
-        self._attached: dict[bytes, bytes] = {}
+        self._attached: dict[Hashable, bytes] = {}
         self.nbytes = 0
         self.evictions = 0
 
@@ -74,7 +74,7 @@ class AnswerStore:
         found = self._used(key)
         return None if found is None else Held(decode_answer(found[0].encoded), found[1])
 
-    def attach(self, key: bytes, name: bytes, what: object, nbytes: int) -> None:
+    def attach(self, key: bytes, name: Hashable, what: object, nbytes: int) -> None:
         """Keep something of ``nbytes`` beside an answer, for as long as that is kept; the first of too many goes.
 
         An answer that is not there, or has no room for it, has nothing attached.
@@ -94,7 +94,7 @@ class AnswerStore:
         self._entries.move_to_end(key)
         self._evict()
 
-    def attached(self, name: bytes) -> tuple[object, float, bytes] | None:
+    def attached(self, name: Hashable) -> tuple[object, float, bytes] | None:
         """What is attached by that name, with its answer's age and key."""
         key = self._attached.get(name)
         if key is None or (found := self._used(key)) is None:

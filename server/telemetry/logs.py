@@ -6,6 +6,7 @@ Never an API key; the text of prompts and answers only where ``LogSettings.promp
 from __future__ import annotations
 
 import logging
+import operator
 import re
 import sys
 from collections.abc import Mapping
@@ -63,8 +64,7 @@ class RequestRecord:
     def fields(self) -> dict[str, object]:
         """What the log line says: all that is known."""
         found: dict[str, object] = {}
-        for name in _LOGGED:
-            value = getattr(self, name)
+        for name, value in zip(_LOGGED, _values(self), strict=True):
             if type(value) is float:
                 found[name] = round(value, _SECONDS_DIGITS)
             elif value or type(value) is int:
@@ -73,6 +73,7 @@ class RequestRecord:
 
 
 _LOGGED = tuple(name for name in RequestRecord.__slots__ if name != "arrival")
+_values = operator.attrgetter(*_LOGGED)  # one call for all of them
 
 
 def make_logger(settings: LogSettings, stream: TextIO | None = None) -> FilteringBoundLogger:

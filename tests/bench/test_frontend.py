@@ -97,7 +97,9 @@ async def test_cpu_seconds_are_those_of_the_process_alone_or_with_its_children()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peer", [NullServer(STEP), Upstream(STEP)], ids=lambda peer: peer.name)
+@pytest.mark.parametrize(
+    "peer", [NullServer(STEP), NullServer(STEP, is_cached=True), Upstream(STEP)], ids=lambda peer: peer.variant
+)
 async def test_a_server_is_measured(peer: NullServer | Upstream) -> None:
     try:
         cores = choose_cores()
