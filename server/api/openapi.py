@@ -40,6 +40,7 @@ class Operation:
 
 
 _CALL = (400, 401, 404, 408, 413, 415, 429, 500, 503)
+_GENERATION = (*_CALL, 504)  # with Cache-Control: only-if-cached
 
 OPERATIONS = (
     Operation(
@@ -50,7 +51,7 @@ OPERATIONS = (
         request=ChatRequest,
         answer=answers.ChatCompletion,
         chunk=answers.ChatCompletionChunk,
-        refused=_CALL,
+        refused=_GENERATION,
     ),
     Operation(
         path="/v1/completions",
@@ -60,7 +61,7 @@ OPERATIONS = (
         request=CompletionRequest,
         answer=answers.Completion,
         chunk=answers.Completion,
-        refused=_CALL,
+        refused=_GENERATION,
     ),
     Operation(
         path="/v1/embeddings",
