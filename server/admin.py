@@ -20,6 +20,7 @@ from .engines.base import Engine
 from .engines.residency import ResidentEngine
 from .errors import InvalidRequest, ModelLoading, ModelNotFound, PennyweightError
 from .registry import Registry
+from .tenants import Tenants
 
 Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 
@@ -27,7 +28,9 @@ Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: FilteringBoundLogger) -> Starlette:
     """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``, ``.../sleep`` with
     ``{"level": 1}`` or nothing,
-    ``POST /aliases/{alias}`` with ``{"model": ...}``, and ``POST /aliases/{alias}/rollback``. Every change is logged."""
+    ``POST /aliases/{alias}`` with ``{"model": ...}``, and ``POST /aliases/{alias}/rollback``. Every change is logged.
+
+    ``api_keys`` are the operator's: a tenant's don't open it."""
     admin = _Admin(registry, logger)
     return Starlette(
         routes=[
@@ -38,7 +41,7 @@ def create_admin_app(registry: Registry, api_keys: tuple[str, ...], logger: Filt
             Route("/aliases/{alias}", _answering(admin.promote), methods=["POST"]),
             Route("/aliases/{alias}/rollback", _answering(admin.roll_back), methods=["POST"]),
         ],
-        middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, api_keys=api_keys)],
+        middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, tenants=Tenants(api_keys, {}))],
     )
 
 

@@ -24,16 +24,20 @@ from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
+from .ledger.price_book import PriceBook
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
+from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.response_cache import ResponseCacheCollector
+from .telemetry.router import RouterCollector
+from .tenants import Tenants
 
 # What a page of another origin may read of an answer beside its body.
-EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "retry-after")
+EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "x-pennyweight-route", "retry-after")
 
 
 class Application:
@@ -54,24 +58,31 @@ def create_app(
     admission: Admission | None = None,
     metrics: Metrics | None = None,
     logger: FilteringBoundLogger | None = None,
+    prices: PriceBook | None = None,
 ) -> Application:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
-    request lines go, by default stderr.
+    request lines go, by default stderr. ``prices`` is the book in which models' prices are looked up that are given by an id.
     """
     logger = logger or make_logger(settings.log)
     version = importlib.metadata.version("pennyweight")
-    metrics = metrics or Metrics(engines, version=version)
+    metrics = metrics or Metrics(engines, version=version, routes=route_names(settings))
     around: list[Callable[[Engine], Engine]] = []
     if settings.response_cache.max_bytes:
         cache = ResponseCache(settings.response_cache)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
+    tenants = Tenants.of(settings)
+    routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
+    if routing.engines:
+        metrics.registry.register(RouterCollector(routing))
     gateway = Gateway(
         settings=settings,
         engines=engines,
         around=around,
+        routes=routing.engines,
+        tenants=tenants,
         admission=admission or Admission(settings.limits.max_waiting),
         metrics=metrics,
         logger=logger,
@@ -80,7 +91,7 @@ def create_app(
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
     app: ASGIApp = Dispatch(served)
-    app = RequireApiKey(app, api_keys=settings.http.api_keys)
+    app = RequireApiKey(app, tenants)
     app = AnswerErrors(app, logger=logger)
     if settings.http.cors_origins:
         app = CORSMiddleware(
@@ -128,7 +139,7 @@ def _serve(settings: Settings) -> int:
         admission = Admission(settings.limits.max_waiting)
         places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
         engines = with_adapters(settings, registry)
-        metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"))
+        metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"), routes=route_names(settings))
         app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger)
         opened.enter_context(
             device_telemetry(

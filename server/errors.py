@@ -9,6 +9,7 @@ PennyweightError                 500  server_error
 │   ├── InvalidConstraint        400  invalid_grammar
 │   └── BodyTooLarge             413  request_too_large
 ├── AuthenticationFailed         401  invalid_api_key
+├── PermissionDenied             403  permission_denied      the tenant may not do this
 ├── NotFound                     404  not_found
 │   └── ModelNotFound            404  model_not_found
 ├── MethodNotAllowed             405  method_not_allowed
@@ -98,6 +99,14 @@ class AuthenticationFailed(PennyweightError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class PermissionDenied(PennyweightError):
+    """The tenant may not do this: it asks for a tier that isn't its own, or its data would leave."""
+
+    status = 403
+    type = "permission_error"
+    code = "permission_denied"
 
 
 class NotFound(PennyweightError):

@@ -16,19 +16,23 @@ from .config import Settings
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
+from .router.engine import RouterEngine
 from .telemetry.metrics import Metrics
 from .telemetry.observer import CallObserver
 from .telemetry.prompt_log import PromptLog
+from .tenants import Tenants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """One server's parts. ``engines`` are by each name that a client may give as ``model``; ``around`` are engines around each of
-    them, the outermost last."""
+    them, the outermost last. ``routes`` are by the names that leave the choice of the model to the router."""
 
     settings: Settings
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]]
+    routes: Mapping[str, RouterEngine]
+    tenants: Tenants
     admission: Admission
     metrics: Metrics
     logger: FilteringBoundLogger
@@ -52,6 +56,7 @@ class EngineEndpoint:
             )
             if gateway.settings.log.prompts:
                 observer = PromptLog(observer, gateway.logger, record.request_id)
+            tenant = tenant_of(scope)
             call = Call(
                 body=body,
                 request_id=record.request_id,
@@ -59,7 +64,10 @@ class EngineEndpoint:
                 settings=gateway.settings,
                 engines=gateway.engines,
                 around=gateway.around,
-                tenant=tenant_of(scope),
+                routes=gateway.routes,
+                tenant=tenant,
+                may_leave=gateway.tenants[tenant].may_name_models_that_leave,
+                headers=scope["headers"],
                 observer=observer,
             )
             async with call.leases, CancelledByDisconnect(scope, receive):

@@ -20,6 +20,7 @@ from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
+ROUTE_HEADER = b"x-pennyweight-route"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -74,6 +75,8 @@ class AccountRequests:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
                 if record.cache is not None:
                     message["headers"].append((CACHE_HEADER, record.cache.encode()))
+                if record.route is not None:
+                    message["headers"].append((ROUTE_HEADER, record.route.encode()))
             await send(message)
 
         try:

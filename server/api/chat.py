@@ -17,6 +17,7 @@ from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
 from .reading import read
+from .routing import routing_of
 
 
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
@@ -32,7 +33,14 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         limits=limits,
     )
     request = to_request(
-        chat, capabilities, limits, tools, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        chat,
+        capabilities,
+        limits,
+        tools,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        tenant=call.tenant,
+        routing=routing_of(call, chat),
     )
     shape = ChatShape(
         id=f"chatcmpl-{call.request_id}",

@@ -10,7 +10,7 @@ from msgspec import Meta
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
-from pennyweight.server.types import FREE_TOOL_CHOICE, ChatPrompt, Message, Request, Tool, ToolChoice
+from pennyweight.server.types import FREE_TOOL_CHOICE, ChatPrompt, Message, Request, Routing, Tool, ToolChoice
 
 from .chat_tools import ToolUse
 from .constraints import output_constraint
@@ -49,6 +49,7 @@ def to_request(
     request_id: str,
     arrival: float,
     tenant: str = "",
+    routing: Routing | None = None,
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -87,6 +88,7 @@ def to_request(
         arrival=arrival,
         tenant=tenant,
         cached=chat.cache,
+        routing=routing,
     )
 
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import Request, Routing, TextPrompt, TokensPrompt
 
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
@@ -31,7 +31,13 @@ class CompletionRequest(GenerationFields, kw_only=True, frozen=True):
 
 
 def to_requests(
-    completion: CompletionRequest, limits: LimitSettings, *, request_id: str, arrival: float, tenant: str = ""
+    completion: CompletionRequest,
+    limits: LimitSettings,
+    *,
+    request_id: str,
+    arrival: float,
+    tenant: str = "",
+    routing: Routing | None = None,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -61,6 +67,7 @@ def to_requests(
             arrival=arrival,
             tenant=tenant,
             cached=completion.cache,
+            routing=routing,
         )
         for place, prompt in enumerate(prompts)
     ]

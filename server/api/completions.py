@@ -17,6 +17,7 @@ from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import merged, stream_answer
 from .parameters import REFUSED_IN_COMPLETIONS
 from .reading import read
+from .routing import routing_of
 
 
 async def create_completion(call: Call) -> Answer | StreamAnswer:
@@ -27,7 +28,12 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
         raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
     requests = to_requests(
-        completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        completion,
+        call.settings.limits,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        tenant=call.tenant,
+        routing=routing_of(call, completion),
     )
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

@@ -7,7 +7,6 @@ goes wrong before has an HTTP status of its own.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol, cast
@@ -15,8 +14,15 @@ from typing import Protocol, cast
 import msgspec
 
 from pennyweight.server.config import Settings
-from pennyweight.server.engines.base import Engine, Leased
-from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
+from pennyweight.server.engines.base import Choosing, Engine, Leased, data_leaves
+from pennyweight.server.engines.leasing import leasing
+from pennyweight.server.errors import (
+    AuthenticationFailed,
+    ModelLoading,
+    ModelNotFound,
+    PennyweightError,
+    PermissionDenied,
+)
 from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, Request, Started
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -85,8 +91,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
-    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``tenant`` is whose
-    call it is. ``leases`` is closed by the caller once the answer has been sent.
+    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``routes`` are the
+    names that leave the choice to the router. ``tenant`` is whose call it is; unless its data ``may_leave``, it names no model that sends
+    requests to somebody else. ``headers`` are as they came. ``leases`` is closed by the caller once the answer has been sent.
     """
 
     body: bytes
@@ -95,18 +102,31 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]] = ()
+    routes: Mapping[str, Choosing] = msgspec.field(default_factory=dict)
     tenant: str = ""
+    may_leave: bool = True
+    headers: Sequence[tuple[bytes, bytes]] = ()
     observer: Observer = msgspec.field(default_factory=NoObserver)
     leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
     async def engine(self, model: str) -> Engine:
-        """The engine of that name, its model loaded until the end of the call.
+        """The engine of that name. A model that was never loaded is loaded now, until the end of the call; others when they are asked.
 
-        Raises ModelNotFound, and what ``Leased.lease`` raises.
+        Raises ModelNotFound, PermissionDenied, and what ``Leased.lease`` raises.
         """
+        if (route := self.routes.get(model)) is not None:
+            return route
         engine = find_engine(self.engines, model)
-        if _has_leases(type(engine)):
+        if not self.may_leave and data_leaves(engine):
+            raise PermissionDenied(
+                f"The model {model} is on somebody else's server, and your requests may not leave this one.",
+                param="model",
+            )
+        inner = leasing(engine)
+        if inner is not engine and not _is_known(engine):
+            # What it can do is asked before anything is asked of it.
             await self.leases.enter_async_context(cast("Leased", engine).lease())
+        engine = inner
         for wrap in self.around:
             engine = wrap(engine)
         return engine
@@ -130,10 +150,12 @@ class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
     headers: Headers
 
 
-@functools.cache
-def _has_leases(engine_type: type) -> bool:
-    """Whether engines of this type are Leased. Asking each of them anew takes as long as reading the request."""
-    return issubclass(engine_type, Leased)
+def _is_known(engine: Engine) -> bool:
+    try:
+        engine.capabilities()
+    except ModelLoading:
+        return False
+    return True
 
 
 Endpoint = Callable[[Call], Awaitable[Answer | StreamAnswer]]

@@ -81,7 +81,8 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     user: str | None = None
     metadata: dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Annotated[str, Meta(max_length=64)] | None = None
+    max_cost: Annotated[float, Meta(ge=0)] | None = None
     store: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

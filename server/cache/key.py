@@ -30,7 +30,14 @@ def request_key(request: Request, capabilities: Capabilities) -> bytes:
     Unicode's normal form C and otherwise as they are: no space, case or order is evened out.
     """
     asked = msgspec.structs.replace(
-        request, id="", priority=0, arrival=0.0, deadline=None, cached=None, prompt=_normalised(request.prompt)
+        request,
+        id="",
+        priority=0,
+        arrival=0.0,
+        deadline=None,
+        cached=None,
+        routing=None,
+        prompt=_normalised(request.prompt),
     )
     version = (VERSION, capabilities.engine, capabilities.model, capabilities.fingerprint)
     return hashlib.sha256(_encode((version, type(request.prompt).__name__, asked))).digest()

@@ -38,7 +38,8 @@ def valid_client_request_id(text: str) -> str | None:
 class RequestRecord:
     """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
 
-    ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
+    ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did, ``route`` how
+    the router came to the model. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class RequestRecord:
     endpoint: str
     arrival: float = 0.0
     cache: str | None = None
+    route: str | None = None
     model: str | None = None
     status: int | None = None
     prompt_tokens: int | None = None

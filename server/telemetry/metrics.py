@@ -151,12 +151,17 @@ class ModelMetrics:
 class _ByName(Mapping[str, ModelMetrics]):
     """Metrics by each name that a client may use: those of the engine that it means now, of an adapter's name its model's."""
 
-    def __init__(self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics]) -> None:
+    def __init__(
+        self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics], routes: Mapping[str, ModelMetrics]
+    ) -> None:
         self._engines = engines
+        self._routes = routes
         self._adapters = engines if isinstance(engines, AdapterNames) else None
         self._by_engine = by_engine
 
     def __getitem__(self, name: str) -> ModelMetrics:
+        if name in self._routes:
+            return self._routes[name]
         base = self._adapters.base_of(name) if self._adapters is not None else name
         return self._by_engine[id(self._engines[base])]
 
@@ -171,10 +176,11 @@ class Metrics:
     """All metrics of one server, in a registry of their own.
 
     ``engines`` are by each name that a client may use, and may come to mean another of them; an engine's first name is its label.
+    ``routes`` are names that leave the choice of the model to the router, under which requests count that no model has taken up.
     ``models`` are by all names; adapters count as their models.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
+    def __init__(self, engines: Mapping[str, Engine], *, version: str, routes: Iterable[str] = ()) -> None:
         labels: dict[int, str] = {}
         for name, engine in engines.items():
             labels.setdefault(id(engine), name)
@@ -186,8 +192,11 @@ class Metrics:
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
         self._prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
         self._generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
-        models = self._bind(labels.values())
-        self.models: Mapping[str, ModelMetrics] = _ByName(engines, {one: models[name] for one, name in labels.items()})
+        routes = tuple(routes)
+        models = self._bind((*labels.values(), *routes))
+        self.models: Mapping[str, ModelMetrics] = _ByName(
+            engines, {one: models[name] for one, name in labels.items()}, {name: models[name] for name in routes}
+        )
 
     def http_request(self, endpoint: str, method: str, status: int) -> None:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""

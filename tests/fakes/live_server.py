@@ -117,18 +117,22 @@ async def live_server(
     log: Mapping[str, Any] | None = None,
     response_cache: Mapping[str, Any] | None = None,
     loaded: bool = True,
+    engines: Mapping[str, LiveEngine] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[LiveServer]:
-    """Run a server with one engine under the name ``scripted``."""
+    """Run a server with one engine under the name ``scripted``, or with ``engines``. ``sections`` are whole ones of the settings."""
     settings = Settings(
         http=msgspec.structs.replace(HttpSettings(port=0, grace_period=5.0), **(http or {})),
         limits=msgspec.structs.replace(LimitSettings(), **(limits or {})),
         log=msgspec.structs.replace(LogSettings(level="debug"), **(log or {})),
         response_cache=ResponseCacheSettings(**(response_cache or {})),
     )
-    engine = engine or LiveEngine()
+    settings = msgspec.structs.replace(settings, **(sections or {}))
+    engines = engines or {"scripted": engine or LiveEngine()}
+    engine = next(iter(engines.values()))
     if loaded:
-        engine.loaded.set()
-    engines = {"scripted": engine}
+        for one in engines.values():
+            one.loaded.set()
     output = io.StringIO()
     logger = make_logger(settings.log, output)
     admission = Admission(settings.limits.max_waiting)

@@ -16,6 +16,7 @@ from pennyweight.server.config import UpstreamSettings
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature, refuse_unsupported
 from pennyweight.server.errors import ModelLoading, UnsupportedParameter
+from pennyweight.server.retry_budget import RetryBudget
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, TokensPrompt
 
 from .answer import Answer
@@ -28,7 +29,6 @@ from .failure import Failure, broken
 from .models import told_max_model_len
 from .refusal import failure_of_answer
 from .request_body import path_and_body, prompt_fields
-from .retry_budget import RetryBudget
 from .retry_policy import RetryPolicy
 from .session import Session
 from .settings_check import check_settings
@@ -43,7 +43,7 @@ CHECK_SECONDS = 5.0
 
 
 class UpstreamEngine:
-    """Implements Engine over any OpenAI-compatible server; ``start`` first. ``name`` is what clients call the model.
+    """Implements Engine and Remote over any OpenAI-compatible server; ``start`` first. ``name`` is what clients call the model.
 
     A request is tried again only while nothing of its answer has been yielded. Raises ConfigError for settings that
     can't be used.
@@ -68,6 +68,10 @@ class UpstreamEngine:
         self._watch = Watch(Circuit(upstream.failures_to_open), self._check, interval=upstream.check_interval)
         self._num_retries = 0
         self._retry_seconds = 0.0
+
+    @property
+    def leaves(self) -> bool:
+        return not self._upstream.private
 
     async def start(self) -> None:
         """Ask the upstream what it has. Returns also when it isn't there: health tells, and requests find out."""
