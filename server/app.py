@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.metadata
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -20,11 +21,12 @@ from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
 from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config_file import PRICES_VARIABLE
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
-from .ledger.price_book import PriceBook
+from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
@@ -140,7 +142,8 @@ def _serve(settings: Settings) -> int:
         places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
         engines = with_adapters(settings, registry)
         metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"), routes=route_names(settings))
-        app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger)
+        prices = _prices() if settings.tiers else None
+        app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger, prices=prices)
         opened.enter_context(
             device_telemetry(
                 settings.telemetry, metrics.engines, metrics.answered_tokens, metrics.registry, logger.warning
@@ -172,6 +175,11 @@ def _serve(settings: Settings) -> int:
             return runner.run(run())
 
 
+def _prices() -> PriceBook:
+    own = os.environ.get(PRICES_VARIABLE)
+    return load_prices(Path(own) if own else None)
+
+
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -180,19 +188,32 @@ def _url(listener: socket.socket) -> str:
 def describe_pipeline(settings: Settings) -> list[str]:
     """The way of a request, a line for each station with its settings. Keys are counted, never shown."""
     http, limits = settings.http, settings.limits
-    keys = (
-        f"{len(http.api_keys)} API keys, all but {', '.join(sorted(PUBLIC_PATHS))}" if http.api_keys else "open to all"
-    )
+    known = f"{len(http.api_keys)} API keys" + (f" and {len(settings.tenants)} tenants" if settings.tenants else "")
+    asks = http.api_keys or settings.tenants
+    keys = f"{known}, all but {', '.join(sorted(PUBLIC_PATHS))}" if asks else "open to all"
     return [
         f"connection: {http.host}:{http.port}, at most {http.max_connections}, header {http.max_header_bytes} bytes"
         f" within {http.header_timeout:g} s, unread answers {http.write_timeout:g} s, idle {http.keep_alive:g} s",
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
+
+
+def _described_routing(settings: Settings) -> list[str]:
+    router = settings.router
+    if not settings.tiers:
+        return ["router: off, for there are no tiers"]
+    by = f"{router.policy} between {' and '.join(router.between)}" if router.between else router.policy
+    lines = [f"router: {by}, ordered by {', '.join(router.order)}, {router.fallback_budget:g} second tries a request"]
+    for name, tier in settings.tiers.items():
+        fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""
+        lines.append(f"tier {name}: {', '.join(tier.models)}{fallbacks}")
+    return lines
 
 
 def _described_cache(cache: ResponseCacheSettings) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +22,8 @@ from pennyweight.server.config import (
     TokenPrice,
     UpstreamSettings,
 )
-from pennyweight.server.engines.base import HealthState
+from pennyweight.server.engines.base import HealthState, data_leaves
+from pennyweight.server.engines.upstream.client import UpstreamEngine
 from pennyweight.server.errors import EngineDead, InvalidRequest, Overloaded, PennyweightError
 
 CHEAP, DEAR = TokenPrice(input=1.0, output=2.0), TokenPrice(input=10.0, output=20.0)
@@ -151,8 +154,6 @@ async def test_what_is_wrong_with_the_request_is_tried_nowhere_else() -> None:
 
 
 async def test_a_model_that_gives_no_token_in_time_is_left() -> None:
-    import asyncio
-
     stalled = LiveEngine(script=lambda request: [asyncio.Event()])
     tiers = TIERS | {"deep": TierSettings(models=("large",), fallbacks=("small",), first_token_timeout=0.1)}
     async with routed(engines(large=stalled), tiers=tiers) as server:
@@ -246,9 +247,19 @@ async def test_names_of_the_router_are_listed_first() -> None:
 
 
 def test_upstreams_leave_unless_they_are_private() -> None:
-    from pennyweight.server.engines.base import data_leaves
-    from pennyweight.server.engines.upstream.client import UpstreamEngine
-
     settings = UpstreamSettings(base_url="http://127.0.0.1:1/v1")
     assert data_leaves(UpstreamEngine(settings, "m"))
     assert not data_leaves(UpstreamEngine(msgspec.structs.replace(settings, private=True), "m"))
+
+
+async def test_the_command_shows_where_a_prompt_would_go_and_the_numbers_of_each_model() -> None:
+    async with routed() as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pennyweight.server.cli", "route", "explain", "Hi", "--url", server.url),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 0
+    assert "small in the tier quick" in output
+    assert "then twin, large" in output
+    assert "price" in output
