@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from .examples import Floats
 
+HULL_POINTS = 401
+
 
 class Curve(msgspec.Struct, frozen=True):
     """At rising shares of strong answers, from 0 to 1: mean quality and mean cost."""
@@ -33,8 +35,12 @@ class Curve(msgspec.Struct, frozen=True):
 
     @property
     def aiq(self) -> float:
-        """The mean quality of the curve's non-decreasing convex hull over the cost, from always weak to always strong."""
-        order = np.argsort(self.cost, kind="stable")
+        """The mean quality of the curve's non-decreasing convex hull over the cost, from always weak to always strong.
+
+        Of a curve with more points the hull is that of ``HULL_POINTS`` of them, at even steps.
+        """
+        kept = np.unique(np.linspace(0, len(self.cost) - 1, HULL_POINTS).astype(np.intp))
+        order = kept[np.argsort(self.cost[kept], kind="stable")]
         hull: list[tuple[float, float]] = []
         for x, y in zip(self.cost[order].tolist(), self.quality[order].tolist(), strict=True):
             if hull and x == hull[-1][0]:
