@@ -174,18 +174,19 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """How requests for ``auto`` find their tier and their model.
 
     ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
-    more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` of
-    them; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
+    more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` (a
+    half) of them, or as few as keep ``quality`` of its own; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
     first. ``data_may_leave`` is for requests of no named tenant. For each request there may be ``fallback_budget`` of a second try, taken
     over all of them; a model that failed ``failures_to_open`` times in a row rests for ``reset_seconds``.
     """
 
     default_tier: str | None = None
     policy: Literal["default", "length", "learned"] = "default"
-    between: tuple[str, ...] = ()
+    between: tuple[str, str] | None = None
     long_prompt: int = 1000
     learned: str | None = None
     strong_share: float | None = None
+    quality: float | None = None
     order: tuple[Literal["affinity", "slo", "price", "load"], ...] = ("affinity", "slo", "price", "load")
     data_may_leave: bool = False
     fallback_budget: float = 0.2

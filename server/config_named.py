@@ -67,12 +67,12 @@ def check_tiers(settings: Settings) -> None:
     _check_known(
         () if router.default_tier is None else (router.default_tier,), settings.tiers, "router.default_tier", "tier"
     )
-    _check_known(router.between, settings.tiers, "router.between", "tier")
+    _check_known(router.between or (), settings.tiers, "router.between", "tier")
     if settings.tiers and (taken := [name for name in known if name == AUTO or name.startswith(f"{AUTO}:")]):
         raise ConfigError(
             f"a model or an alias can't be called {taken[0]} where there are tiers: that name is for the router"
         )
-    if router.policy != "default" and len(router.between) != 2:
+    if router.policy != "default" and router.between is None:
         raise ConfigError(f"router.policy {router.policy} needs router.between: two tiers, the weaker first")
     if router.policy == "learned" and router.learned is None:
         raise ConfigError("router.policy learned needs router.learned: a directory made by `pennyweight router train`")

@@ -84,6 +84,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     *_numbers("router", 1, "long_prompt", "failures_to_open"),
     *_numbers("router", 0.001, "reset_seconds"),
     ("router.fallback_budget", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("router.quality", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("router.strong_share", lambda value: 0 <= value <= 1, "from 0 to 1"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),

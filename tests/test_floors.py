@@ -29,6 +29,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # measures have them from a process of their own, through a pipe.
     "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     "bench.cli.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
+    # Trains and judges what the server loads.
+    "bench.router": ("bench", "server.router.learned", "server.errors"),
+    "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),
@@ -134,6 +137,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.base",
         "server.engines.around",
     ),
+    "server.router.learned": ("server.errors",),
     "server.telemetry": (
         "server.types",
         "server.errors",
@@ -156,6 +160,8 @@ HEAVY = {
     "gptqmodel": ("quantize.recipes",),
     "vllm": ("server.engines.vllm",),
     "tensorrt_llm": ("server.engines.tensorrt_llm",),
+    "sklearn": ("server.router.learned.training", "server.router.learned.trainer", "bench.router"),
+    "scipy": ("server.router.learned.training",),
     "aiohttp": ("bench", "server.engines.upstream.session"),
 }
 # In the server's own process; nothing there may bring torch in.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Request
@@ -11,6 +11,9 @@ from pennyweight.server.types import Request
 from .decision import Choice
 from .prompt_text import characters, question
 from .tier import Tier
+
+if TYPE_CHECKING:
+    from .learned import LearnedRouter  # numpy, which a server without it does not load
 
 
 class TierPolicy(Protocol):
@@ -58,37 +61,33 @@ class PromptLength:
         )
 
 
-class Judge(Protocol):
-    """How much a stronger model is worth for a prompt, learned from answers that were judged."""
-
-    def score(self, prompt: str) -> float:
-        """The more, the more is gained by the stronger model."""
-        ...
-
-
 class Learned:
-    """A learned judge's: prompts whose score is at least ``threshold`` are for the stronger of two tiers."""
+    """Prompts of which a learned router expects the stronger of two tiers to gain ``threshold`` or more are for that one."""
 
     name = "learned"
 
-    def __init__(self, weaker: str, stronger: str, judge: Judge, threshold: float) -> None:
+    def __init__(self, weaker: str, stronger: str, router: LearnedRouter, threshold: float) -> None:
         self._tiers = weaker, stronger
-        self._judge = judge
+        self._router = router
         self._threshold = threshold
 
     def choose(self, request: Request, tiers: Sequence[Tier]) -> Choice | None:
         text = question(request.prompt)
         if not text:
             return None
-        score = self._judge.score(text)
-        is_hard = score >= self._threshold
+        estimate = self._router.strong_gain(text)
+        is_hard = estimate.score >= self._threshold
         tier = self._tiers[is_hard]
         if all(tier != one.name for one in tiers):
             return None
         return Choice(
             tier=tier,
-            reason=f"gain {score:.3f} {'>=' if is_hard else '<'} {self._threshold:.3f}",
-            scores={"gain": score, "threshold": self._threshold},
+            reason=f"score {estimate.score:.3f} {'>=' if is_hard else '<'} {self._threshold:.3f}",
+            scores={
+                "score": estimate.score,
+                "weak_ok": estimate.p_weak_ok,
+                "strong_ok": estimate.p_strong_ok,
+            },
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pennyweight.server.config import Settings
 from pennyweight.server.config_named import AUTO
@@ -17,7 +18,7 @@ from pennyweight.server.tenants import Tenants
 from .breaker import CircuitBreaker
 from .chain import Chain
 from .engine import RouterEngine, Tally
-from .policies import AskedTier, DefaultTier, PromptLength, TierPolicy
+from .policies import AskedTier, DefaultTier, Learned, PromptLength, TierPolicy
 from .router import Router
 from .tier import tiers_of
 
@@ -74,7 +75,16 @@ def make_routing(
 def _policies(settings: Settings) -> list[TierPolicy]:
     own = settings.router
     found: list[TierPolicy] = [AskedTier()]
-    if own.policy == "length":
-        weaker, stronger = own.between
-        found.append(PromptLength(weaker, stronger, own.long_prompt))
+    if own.policy == "length" and own.between is not None:
+        found.append(PromptLength(*own.between, own.long_prompt))
+    elif own.policy == "learned" and own.between is not None and own.learned is not None:
+        from .learned import LearnedRouter
+
+        learned = LearnedRouter.load(Path(own.learned).expanduser())
+        threshold = (
+            learned.threshold_for_quality(own.quality)
+            if own.quality is not None
+            else learned.threshold_for_share(0.5 if own.strong_share is None else own.strong_share)
+        )
+        found.append(Learned(*own.between, learned, threshold))
     return [*found, DefaultTier(own.default_tier or next(iter(settings.tiers), None))]

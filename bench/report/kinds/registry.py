@@ -20,6 +20,7 @@ from . import (
     kernels,
     plan,
     quality,
+    router,
     serve,
     validate_plan,
 )
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Tell] = {
     "kernels": kernels.tell,
     "hostile": hostile.tell,
     "quality": quality.tell,
+    "router": router.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.
 ORDER = tuple(KINDS)
