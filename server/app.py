@@ -19,7 +19,8 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
@@ -27,9 +28,11 @@ from .gateway import Gateway
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
+from .overload.overload import Overload
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
+from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import ResponseCacheCollector
 
 # What a page of another origin may read of an answer beside its body.
@@ -64,10 +67,15 @@ def create_app(
     version = importlib.metadata.version("pennyweight")
     metrics = metrics or Metrics(engines, version=version)
     around: list[Callable[[Engine], Engine]] = []
+    if settings.overload.adaptive:
+        overload = Overload(settings.overload)
+        metrics.registry.register(OverloadCollector(overload, metrics.engines))
+        around.append(overload.around)
     if settings.response_cache.max_bytes:
         cache = ResponseCache(settings.response_cache)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
+    around.append(timed)
     gateway = Gateway(
         settings=settings,
         engines=engines,
@@ -179,6 +187,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
         f"response cache: {_described_cache(settings.response_cache)}",
+        f"overload: {_described_overload(settings.overload)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
@@ -190,6 +199,13 @@ def _described_cache(cache: ResponseCacheSettings) -> str:
     return (
         f"{cache.max_bytes} bytes, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
     )
+
+
+def _described_overload(overload: OverloadSettings) -> str:
+    if not overload.adaptive:
+        return "left to the engines' own queues"
+    bound = "as long as it takes" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
+    return f"a line for each engine, better priorities first, and waits {bound}"
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

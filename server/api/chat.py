@@ -22,7 +22,8 @@ from .reading import read
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
     """Answer a conversation. Raises PennyweightError."""
     chat, headers = read(call, ChatRequest, refused=REFUSED_IN_CHAT, silent=SILENT_IN_CHAT)
-    engine = await call.engine(chat.model)
+    deadline = call.deadline_within(chat.timeout)
+    engine = await call.engine(chat.model, deadline)
     capabilities, limits = engine.capabilities(), call.settings.limits
     tools = tool_use(
         chat.tools,
@@ -32,7 +33,14 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         limits=limits,
     )
     request = to_request(
-        chat, capabilities, limits, tools, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        chat,
+        capabilities,
+        limits,
+        tools,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        deadline=deadline,
+        tenant=call.tenant,
     )
     shape = ChatShape(
         id=f"chatcmpl-{call.request_id}",

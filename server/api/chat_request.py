@@ -48,6 +48,7 @@ def to_request(
     *,
     request_id: str,
     arrival: float,
+    deadline: float | None = None,
     tenant: str = "",
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
@@ -85,6 +86,7 @@ def to_request(
         ),
         priority=chat.priority or 0,
         arrival=arrival,
+        deadline=deadline,
         tenant=tenant,
         cached=chat.cache,
     )

@@ -31,7 +31,13 @@ class CompletionRequest(GenerationFields, kw_only=True, frozen=True):
 
 
 def to_requests(
-    completion: CompletionRequest, limits: LimitSettings, *, request_id: str, arrival: float, tenant: str = ""
+    completion: CompletionRequest,
+    limits: LimitSettings,
+    *,
+    request_id: str,
+    arrival: float,
+    deadline: float | None = None,
+    tenant: str = "",
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -59,6 +65,7 @@ def to_requests(
             sampling=sampling,
             priority=completion.priority or 0,
             arrival=arrival,
+            deadline=deadline,
             tenant=tenant,
             cached=completion.cache,
         )

@@ -22,12 +22,18 @@ from .reading import read
 async def create_completion(call: Call) -> Answer | StreamAnswer:
     """Continue texts. Raises PennyweightError."""
     completion, headers = read(call, CompletionRequest, refused=REFUSED_IN_COMPLETIONS)
-    engine = await call.engine(completion.model)
+    deadline = call.deadline_within(completion.timeout)
+    engine = await call.engine(completion.model, deadline)
     if completion.echo and Feature.ECHO not in engine.capabilities().features:
         # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
         raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
     requests = to_requests(
-        completion, call.settings.limits, request_id=call.request_id, arrival=call.arrival, tenant=call.tenant
+        completion,
+        call.settings.limits,
+        request_id=call.request_id,
+        arrival=call.arrival,
+        deadline=deadline,
+        tenant=call.tenant,
     )
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

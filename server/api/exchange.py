@@ -15,8 +15,9 @@ from typing import Protocol, cast
 import msgspec
 
 from pennyweight.server.config import Settings
+from pennyweight.server.deadline import until
 from pennyweight.server.engines.base import Engine, Leased
-from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
+from pennyweight.server.errors import AuthenticationFailed, DeadlineExceeded, ModelNotFound, PennyweightError
 from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, Request, Started
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -86,7 +87,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
     that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``tenant`` is whose
-    call it is. ``leases`` is closed by the caller once the answer has been sent.
+    call it is. ``deadline``, by the same clock, is when its answer is wanted at the latest, as far as its headers say. ``leases`` is
+    closed by the caller once the answer has been sent.
     """
 
     body: bytes
@@ -96,17 +98,24 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]] = ()
     tenant: str = ""
+    deadline: float | None = None
     observer: Observer = msgspec.field(default_factory=NoObserver)
     leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
-    async def engine(self, model: str) -> Engine:
+    def deadline_within(self, timeout: float | None) -> float | None:
+        """The earlier of the headers' deadline and ``timeout`` seconds from the call's arrival; None where there is neither."""
+        known = [one for one in (self.deadline, timeout and self.arrival + timeout) if one is not None]
+        return min(known, default=None)
+
+    async def engine(self, model: str, deadline: float | None = None) -> Engine:
         """The engine of that name, its model loaded until the end of the call.
 
-        Raises ModelNotFound, and what ``Leased.lease`` raises.
+        Raises ModelNotFound, what ``Leased.lease`` raises, and DeadlineExceeded when that takes until ``deadline``.
         """
         engine = find_engine(self.engines, model)
         if _has_leases(type(engine)):
-            await self.leases.enter_async_context(cast("Leased", engine).lease())
+            async with until(deadline):
+                await self.leases.enter_async_context(cast("Leased", engine).lease())
         for wrap in self.around:
             engine = wrap(engine)
         return engine
@@ -166,4 +175,7 @@ def error_answer(error: PennyweightError) -> Answer:
         headers += ((b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1))),)
     if isinstance(error, AuthenticationFailed):
         headers += ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, DeadlineExceeded):
+        # The OpenAI clients would else try a 408 again, after the time that it was to take.
+        headers += ((b"x-should-retry", b"false"),)
     return json_answer(error_object(error), status=error.status, headers=headers)

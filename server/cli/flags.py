@@ -80,6 +80,15 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--max-wait",),
+        "overload",
+        "max_wait",
+        float,
+        "Seconds that a request may be expected to wait for the engine; further ones get a 429 at once, with a Retry-After. By default "
+        "there is no bound but --max-waiting.",
+        SERVER,
+    ),
+    Flag(
         ("--response-cache",),
         "response_cache",
         "max_bytes",

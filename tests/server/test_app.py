@@ -302,6 +302,7 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "auth",
         "admission",
         "response cache",
+        "overload",
         "model smollm2-135m-instruct",
         "shutdown",
     ]
