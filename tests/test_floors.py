@@ -25,6 +25,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.frontend.null_server": ("server", "bench.frontend"),
     "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
     "bench.frontend.null_worker": ("server.engines.local", "server.types"),
+    "bench.overload.fixed_server": ("server", "bench.overload"),
+    "bench.overload.fixed_engine": ("server.engines.base", "server.types", "server.errors"),
     # Above the server and unknown to it: what it serves, bench asks for over HTTP. Whole distributions no API gives: the gate's
     # measures have them from a process of their own, through a pipe.
     "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),

@@ -89,6 +89,14 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--adaptive-limit/--no-adaptive-limit",),
+        "overload",
+        "adaptive",
+        bool,
+        "Keep what the engine can't begin yet in a line before it, better priorities first, or in the engine's own queue.",
+        SERVER,
+    ),
+    Flag(
         ("--response-cache",),
         "response_cache",
         "max_bytes",
