@@ -204,8 +204,9 @@ def _described_cache(cache: ResponseCacheSettings) -> str:
 def _described_overload(overload: OverloadSettings) -> str:
     if not overload.adaptive:
         return "left to the engines' own queues"
-    bound = "as long as it takes" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
-    return f"a line for each engine, better priorities first, and waits {bound}"
+    wait = "without a bound" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
+    pace = "" if overload.max_tpot is None else f", {overload.max_tpot:g} s between tokens"
+    return f"a line for each engine, better priorities first, waits {wait}{pace}"
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

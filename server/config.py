@@ -170,11 +170,13 @@ class OverloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     ``adaptive`` keeps what an engine can't start on yet in a line here, in the order of its classes, and not in the engine.
     ``max_wait`` is how many seconds a request may be expected to wait in it; one that would wait longer is refused at once. None
-    refuses nothing before ``limits.max_waiting`` are waiting.
+    refuses nothing before ``limits.max_waiting`` are waiting. ``max_tpot`` is how many seconds there may be between two tokens of an
+    answer: an engine that gets slower than that works on fewer at a time. None leaves that to the engine.
     """
 
     adaptive: bool = True
     max_wait: float | None = None
+    max_tpot: float | None = None
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -81,7 +81,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("engine.max_lora_rank", lambda value: 1 <= value <= 512, "from 1 to 512"),
     *_numbers("response_cache", 0, "max_bytes"),
     *_numbers("response_cache", 0.001, "ttl"),
-    *_numbers("overload", 0.001, "max_wait"),
+    *_numbers("overload", 0.001, "max_wait", "max_tpot"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),

@@ -23,6 +23,14 @@ def overload(
     max_wait: Annotated[
         float, typer.Option(min=0.001, help="Of the server with the limit, in seconds.", rich_help_panel=SERVERS)
     ] = 1.0,
+    max_tpot: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Of the same, in seconds.", rich_help_panel=SERVERS, show_default=False),
+    ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(min=1, help="That the engine computes on; the client needs a core too.", rich_help_panel=SERVERS),
+    ] = 1,
     places: Annotated[int, typer.Option(min=1, help="Of the fixed engine.", rich_help_panel=SERVERS)] = 16,
     step: Annotated[
         float, typer.Option(min=0.0001, help="Seconds of a fixed engine's token.", rich_help_panel=SERVERS)
@@ -34,7 +42,7 @@ def overload(
     duration: Annotated[float, typer.Option(min=1, help="Seconds of each load.")] = 30.0,
     warmup: Annotated[float, typer.Option(min=0, help="Seconds at its beginning that don't count.")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1)] = 1,
-    clients: Annotated[int, typer.Option(min=1, help="Of the closed loop that finds the capacity.")] = 64,
+    clients: Annotated[int, typer.Option(min=1, help="Of the closed loop that finds the capacity.")] = 32,
     capacity_duration: Annotated[float, typer.Option(min=1, help="Seconds of that.")] = 20.0,
     input_tokens: Annotated[str, typer.Option(help="As of bench serve.", rich_help_panel=PROMPTS)] = "64",
     output_tokens: Annotated[str, typer.Option(help="As of bench serve.", rich_help_panel=PROMPTS)] = "16-48",
@@ -66,7 +74,7 @@ def overload(
     from pennyweight.bench.load.view import View
     from pennyweight.bench.load.worker import ClientDied
     from pennyweight.bench.overload.account import account, shortfalls
-    from pennyweight.bench.overload.configurations import configurations
+    from pennyweight.bench.overload.configurations import fixed, native, options_of
     from pennyweight.bench.overload.measure import Plan, measure
     from pennyweight.bench.overload.table import make_tables
     from pennyweight.bench.peers.base import PeerFailed
@@ -92,7 +100,11 @@ def overload(
             processes=processes,
             seed=seed,
         )
-        peers = configurations(None if is_fixed else Path(model), dtype, max_wait, places, step)
+        options = options_of(max_wait, max_tpot)
+        if is_fixed:
+            peers = fixed(options, places=places, step=step)
+        else:
+            peers = native(options, model=Path(model), dtype=dtype, threads=threads)
         with View() as view:
             outcome = asyncio.run(measure(plan, peers, has_words=not is_fixed, view=view, out=out))
     except (BadAnswer, ClientDied, PeerFailed, ValueError, OSError) as error:
@@ -105,6 +117,7 @@ def overload(
         "model": model,
         "slo": objective,
         "max_wait": max_wait,
+        "max_tpot": max_tpot,
         "capacity": outcome.capacity,
         "configurations": accounts,
         "levels": outcome.levels,

@@ -14,7 +14,6 @@ from .measure import Level, Outcome
 # What a server is to keep of its peak goodput, by the load as a multiple of its capacity, and seconds for a refusal.
 LEAST_GOODPUT = {2.0: 0.95, 5.0: 0.90}
 MOST_REFUSAL_SECONDS = 0.05
-# Of memory, from the middle of the run to its end: the loads of both halves are alike only in several rounds.
 MEBIBYTE = 2**20
 
 

@@ -44,9 +44,18 @@ class FixedServer:
         return own_version()
 
 
-def configurations(model: Path | None, dtype: str, max_wait: float, places: int, step: float) -> Mapping[str, Peer]:
-    """The two, by name: over ``model``, or where there is none over an engine of a fixed capacity."""
-    options = {WITH: ("--max-wait", f"{max_wait:g}"), WITHOUT: ("--no-adaptive-limit",)}
-    if model is None:
-        return {name: FixedServer(places, step, one) for name, one in options.items()}
-    return {name: Pennyweight(model, dtype, kv_cache_gib=1, options=one) for name, one in options.items()}
+def options_of(max_wait: float, max_tpot: float | None) -> Mapping[str, tuple[str, ...]]:
+    """What sets the two apart, by name."""
+    pace = () if max_tpot is None else ("--max-tpot", f"{max_tpot:g}")
+    return {WITH: ("--max-wait", f"{max_wait:g}", *pace), WITHOUT: ("--no-adaptive-limit",)}
+
+
+def fixed(options: Mapping[str, tuple[str, ...]], *, places: int, step: float) -> Mapping[str, Peer]:
+    """The two over an engine of a fixed capacity."""
+    return {name: FixedServer(places, step, one) for name, one in options.items()}
+
+
+def native(options: Mapping[str, tuple[str, ...]], *, model: Path, dtype: str, threads: int) -> Mapping[str, Peer]:
+    """The two over our own engine, which computes on so many threads."""
+    found = {name: ("--threads", str(threads), *one) for name, one in options.items()}
+    return {name: Pennyweight(model, dtype, kv_cache_gib=1, options=one) for name, one in found.items()}

@@ -24,11 +24,14 @@ def main() -> int:
     parser.add_argument("--places", type=int, required=True, help="answers that are made at a time")
     parser.add_argument("--step", type=float, required=True, help="seconds from one token of an answer to the next")
     parser.add_argument("--max-wait", type=float)
+    parser.add_argument("--max-tpot", type=float)
     parser.add_argument("--no-adaptive-limit", action="store_true")
     given = parser.parse_args()
     settings = Settings(
         http=HttpSettings(port=given.port),
-        overload=OverloadSettings(adaptive=not given.no_adaptive_limit, max_wait=given.max_wait),
+        overload=OverloadSettings(
+            adaptive=not given.no_adaptive_limit, max_wait=given.max_wait, max_tpot=given.max_tpot
+        ),
     )
     engines = {NAME: FixedEngine(given.places, given.step)}
     logger = make_logger(settings.log)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import msgspec
 import psutil
@@ -58,7 +59,8 @@ class Plan:
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
     """One load on one configuration. ``refusals`` is how long they took (seconds), ``refused`` and ``gave_up`` count requests,
-    ``answered`` are those of the whole load, ``front_cpu_seconds`` is what the server's first process took, which has no engine in it; ``memory`` is of all, in bytes.
+    ``answered`` are those of the whole load, ``front_cpu_seconds`` is what the server's first process took, which has no engine in it (but the fixed one), and ``memory`` what it
+    had in the end, in bytes.
     """
 
     configuration: str
@@ -131,15 +133,19 @@ async def measure(plan: Plan, peers: Mapping[str, Peer], *, has_words: bool, vie
 async def _closed_loop(
     plan: Plan, endpoint: Endpoint, workload: SyntheticWorkload, clients: int, seconds: float, view: View
 ) -> float:
-    """Requests per second. Raises ValueError when none of them is answered."""
+    """Requests per second, of which a part counts as its tokens: at first all begin together, and so would end together.
+
+    Raises ValueError when none of them is answered.
+    """
     mode = ClosedLoop(clients, seconds)
     count = clients * max(8, int(seconds * 20))
     planned = workload.requests(endpoint, count, (plan.seed, 1 << 32, clients), True)
     load = await drive(endpoint, planned, mode, processes=plan.processes, on_progress=view.watch(mode))
     summary = summarise(load.samples, window=(seconds / 4, seconds))
-    if not summary.request_throughput:
+    tokens = [sample.output_tokens for sample in load.samples if sample.error is None]
+    if not summary.output_throughput or not tokens:
         raise ValueError(f"no request of the closed loop was answered: {summary.errors}")
-    return summary.request_throughput
+    return summary.output_throughput / mean(tokens)
 
 
 async def _level(

@@ -1,4 +1,7 @@
-"""A server's memory over the time of a run."""
+"""The memory of a server's own process over the time of a run.
+
+Its engine's process is left out: a KV cache takes its memory as it is touched for the first time, up to what it was given.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,11 @@ from types import TracebackType
 
 import psutil
 
-from pennyweight.bench.memory import resident_bytes
-
 INTERVAL_SECONDS = 2.0
 
 
 class MemoryWatch:
-    """Looks at the memory of a process tree regularly, within a block; ``seen`` are pairs of seconds since ``began`` and bytes."""
+    """Looks at the memory of a process regularly, within a block; ``seen`` are pairs of seconds since ``began`` and bytes."""
 
     def __init__(self, pid: int, began: float) -> None:
         self.seen: list[tuple[float, int]] = []
@@ -33,14 +34,14 @@ class MemoryWatch:
         assert self._watching is not None
         self._watching.cancel()
         await asyncio.wait((self._watching,))
-        await self._look()
+        self._look()
 
     async def _watch(self) -> None:
         while True:
-            await self._look()
+            self._look()
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):  # what follows tells that the server has ended
-            found = await asyncio.to_thread(resident_bytes, self._pid)
+            found = psutil.Process(self._pid).memory_info().rss
             self.seen.append((time.perf_counter() - self._began, found))

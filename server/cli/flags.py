@@ -89,6 +89,14 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--max-tpot",),
+        "overload",
+        "max_tpot",
+        float,
+        "Seconds between two tokens that answers are to keep: where steps get longer, the engine works on fewer at a time.",
+        SERVER,
+    ),
+    Flag(
         ("--adaptive-limit/--no-adaptive-limit",),
         "overload",
         "adaptive",

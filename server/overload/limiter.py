@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from pennyweight.server.errors import DeadlineExceeded, Overloaded, PennyweightError
-from pennyweight.server.types import Request
+from pennyweight.server.types import Delta, Request
 
+from .batch_limit import BatchLimit
 from .drain import Drain
 from .line import Line, Waiter
 from .start_times import StartTimes
@@ -45,19 +46,24 @@ def grade(priority: int) -> Grade:
 
 
 class Place:
-    """One request that is with the engine until it has ``left``."""
+    """One request that is with the engine ``since`` a time and until it has ``left``, after it has ``waited`` so many seconds in the line."""
 
-    __slots__ = ("_limiter", "is_starting", "request", "since")
+    __slots__ = ("_limiter", "is_starting", "request", "since", "waited")
 
     def __init__(self, limiter: Limiter, request: Request, since: float) -> None:
         self._limiter = limiter
         self.request = request
         self.since = since
+        self.waited = 0.0
         self.is_starting = True
 
     def started(self, queue_seconds: float | None) -> None:
         """The engine has begun to answer, after so long in its queue if it tells that."""
         self._limiter.started(self, queue_seconds)
+
+    def interval(self, seconds: float, delta: Delta) -> None:
+        """The time from its last delta to this one."""
+        self._limiter.interval(seconds, delta)
 
     def pushed_back(self) -> None:
         """The engine itself had no place for it."""
@@ -70,7 +76,8 @@ class Place:
 
 
 class Limiter:
-    """Lets as many requests to an engine as its ``Window`` says that it may have and not have started; others wait in a line.
+    """Lets as many requests to an engine as its ``Window`` says that it may have and not have started, and no more in all than its
+    ``BatchLimit``; others wait in a line.
 
     Lower priority values are better classes. A request finds in the window's places only those of its own and of better classes: an
     engine that runs better ones first must hear of them. ``max_wait`` (seconds, None for no bound) is how long a request may be
@@ -80,8 +87,14 @@ class Limiter:
     ``refused`` counts by reason and grade.
     """
 
-    def __init__(self, max_wait: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_wait: float | None = None,
+        max_tpot: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.window = Window()
+        self.batch = BatchLimit(max_tpot)
         self.line: Line[Place] = Line()
         self.times = StartTimes()
         self.in_flight = 0
@@ -121,15 +134,28 @@ class Limiter:
             self.window.started(self.times.waited(seconds, queue_seconds, place.request.prompt, now), seconds)
             self._is_no_longer_starting(place)
 
+    def interval(self, seconds: float, delta: Delta) -> None:
+        """See Place.interval."""
+        self.times.interval(seconds, delta)
+        self.batch.interval(seconds, max(len(delta.token_ids), 1), self.in_flight, self._clock())
+
     def left(self, place: Place) -> None:
         """See Place.left."""
         self.in_flight -= 1
         self._forget(place.request)
         if place.is_starting:
             self._is_no_longer_starting(place)
+        else:
+            self._call()
 
     def _has_room(self, priority: int) -> bool:
-        return sum(count for one, count in self._starting.items() if one <= priority) < self.window.size
+        if self.in_flight >= self.batch.size:
+            self.batch.full()
+            return False
+        if sum(count for one, count in self._starting.items() if one <= priority) < self.window.size:
+            return True
+        self.window.full()
+        return False
 
     def _take(self, request: Request, now: float) -> Place:
         self.in_flight += 1
@@ -161,7 +187,6 @@ class Limiter:
     async def _wait(self, request: Request, now: float, *, is_alone: bool) -> Place:
         if not self.line:
             self._drain.began(now)
-        self.window.full()
         waiter = self.line.add(request, now)
         timers = self._timers(waiter, is_alone=is_alone)
         try:
@@ -179,6 +204,7 @@ class Limiter:
                 timer.cancel()
             self._remove(waiter)
         place.since = self._clock()
+        place.waited = place.since - now
         return place
 
     def _remove(self, waiter: Waiter[Place]) -> None:

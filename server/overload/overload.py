@@ -38,7 +38,7 @@ class Overload:
             engine = engine.inner
         found = self._limiters.get(id(engine))
         if found is None:
-            found = self._limiters[id(engine)] = engine, Limiter(self._settings.max_wait)
+            found = self._limiters[id(engine)] = engine, Limiter(self._settings.max_wait, self._settings.max_tpot)
         return found[1]
 
 
@@ -51,7 +51,7 @@ class LimitedEngine(EngineAround):
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         place = await self._limiter.enter(request)
-        times, has_one_choice, last = self._limiter.times, request.sampling.n == 1, 0.0
+        has_one_choice, last = request.sampling.n == 1, 0.0
         # It reaches the engine now: what it has waited here is no part of what it waits there.
         passed_on = msgspec.structs.replace(request, arrival=place.since) if request.arrival else request
         try:
@@ -61,10 +61,13 @@ class LimitedEngine(EngineAround):
                         if has_one_choice:
                             now = time.monotonic()
                             if last:
-                                times.interval(now - last, event)
+                                place.interval(now - last, event)
                             last = now
                     elif isinstance(event, Started):
                         place.started(event.queue_seconds)
+                        if place.waited and event.queue_seconds is not None:
+                            waited = place.waited + event.queue_seconds
+                            event = msgspec.structs.replace(event, queue_seconds=waited)
                     yield event
         except Overloaded:
             place.pushed_back()

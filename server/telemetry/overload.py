@@ -25,6 +25,7 @@ class OverloadCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         window = _gauge("window", "Requests that the engine may have and not have started.")
+        batch = _gauge("batch_limit", "Requests that it may have in all; infinite without an objective for its pace.")
         starting = _gauge("starting", "Requests that it has and has not started.")
         in_flight = _gauge("in_flight", "Requests that it has.")
         queued = _gauge("queued", "Requests that wait in the line before it, by their priority.", "class")
@@ -36,6 +37,7 @@ class OverloadCollector(Collector):
         for name, engine in self._engines.items():
             limiter = self._overload.limiter(engine)
             window.add_metric([name], limiter.window.size)
+            batch.add_metric([name], limiter.batch.size)
             starting.add_metric([name], limiter.starting)
             in_flight.add_metric([name], limiter.in_flight)
             waiting: Counter[Grade] = Counter()
@@ -45,7 +47,7 @@ class OverloadCollector(Collector):
                 queued.add_metric([name, one.value], waiting[one])
                 for reason in Reason:
                     refused.add_metric([name, one.value, reason.value], limiter.refused[reason, one])
-        yield from (window, starting, in_flight, queued, refused)
+        yield from (window, batch, starting, in_flight, queued, refused)
 
 
 def _gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:

@@ -18,6 +18,7 @@ from . import (
     gpu,
     hostile,
     kernels,
+    overload,
     plan,
     quality,
     serve,
@@ -37,6 +38,7 @@ KINDS: Mapping[str, Tell] = {
     "decode": decode.tell,
     "kernels": kernels.tell,
     "hostile": hostile.tell,
+    "overload": overload.tell,
     "quality": quality.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.
