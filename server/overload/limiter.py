@@ -18,7 +18,7 @@ from .start_times import StartTimes
 from .window import Window
 
 # A request is let into the line if it is expected to wait for no more than the bound, and refused after so many times of it.
-PATIENCE = 2.0
+PATIENCE = 3.0
 RETRY_SECONDS = 1.0
 
 
