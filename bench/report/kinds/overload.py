@@ -163,6 +163,6 @@ def _table(levels: Sequence[Level]) -> Table:
         )
         for one in sorted(levels, key=lambda level: (level.share, level.configuration))
     )
-    columns = ("load", "server", "asked, 1/s", "goodput, 1/s", "answered, 1/s", "refused", "gave up")
-    columns += ("TTFT p50", "TTFT p99", "TPOT p50", "refusal p99", "client's lag p99")
-    return Table("levels", "Every load", columns, rows)
+    columns = ["load", "server", "asked, 1/s", "goodput, 1/s", "answered, 1/s", "refused", "gave up"]
+    columns += ["TTFT p50", "TTFT p99", "TPOT p50", "refusal p99", "client's lag p99"]
+    return Table("levels", "Every load", tuple(columns), rows)
