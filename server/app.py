@@ -20,8 +20,9 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
 from .config_file import PRICES_VARIABLE
+from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
@@ -30,10 +31,12 @@ from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
+from .overload.overload import Overload
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
+from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import ResponseCacheCollector
 from .telemetry.router import RouterCollector
 from .tenants import Tenants
@@ -71,10 +74,15 @@ def create_app(
     version = importlib.metadata.version("pennyweight")
     metrics = metrics or Metrics(engines, version=version, routes=route_names(settings))
     around: list[Callable[[Engine], Engine]] = []
+    if settings.overload.adaptive:
+        overload = Overload(settings.overload)
+        metrics.registry.register(OverloadCollector(overload, metrics.engines))
+        around.append(overload.around)
     if settings.response_cache.max_bytes:
         cache = ResponseCache(settings.response_cache)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
+    around.append(timed)
     tenants = Tenants.of(settings)
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:
@@ -199,6 +207,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
         *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
+        f"overload: {_described_overload(settings.overload)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
@@ -222,6 +231,14 @@ def _described_cache(cache: ResponseCacheSettings) -> str:
     return (
         f"{cache.max_bytes} bytes, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
     )
+
+
+def _described_overload(overload: OverloadSettings) -> str:
+    if not overload.adaptive:
+        return "left to the engines' own queues"
+    wait = "without a bound" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
+    pace = "" if overload.max_tpot is None else f", {overload.max_tpot:g} s between tokens"
+    return f"a line for each engine, better priorities first, waits {wait}{pace}"
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

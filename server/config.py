@@ -228,6 +228,20 @@ class ResponseCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     ttl: float = 3600.0
 
 
+class OverloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What happens when more comes than the engines can do.
+
+    ``adaptive`` keeps what an engine can't start on yet in a line here, in the order of its classes, and not in the engine.
+    ``max_wait`` is how many seconds a request may be expected to wait in it; one that would wait longer is refused at once. None
+    refuses nothing before ``limits.max_waiting`` are waiting. ``max_tpot`` is how many seconds there may be between two tokens of an
+    answer: an engine that gets slower than that works on fewer at a time. None leaves that to the engine.
+    """
+
+    adaptive: bool = True
+    max_wait: float | None = None
+    max_tpot: float | None = None
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -262,6 +276,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
+    overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)

@@ -86,6 +86,7 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("router.fallback_budget", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("router.quality", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("router.strong_share", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    *_numbers("overload", 0.001, "max_wait", "max_tpot"),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),

@@ -15,6 +15,7 @@ PennyweightError                 500  server_error
 ├── MethodNotAllowed             405  method_not_allowed
 ├── UnsupportedMediaType         415  unsupported_media_type
 ├── RequestTimeout               408  request_timeout        the client was too slow to send its request
+├── DeadlineExceeded             408  deadline_exceeded      the time that the client gave is over; not to be tried again
 ├── Overloaded                   429  rate_limit_exceeded    a queue or a limit is full; try later
 ├── EngineFailed                 500  engine_error           the engine could not do this request
 ├── UpstreamFailed               502  upstream_error         the server behind this one failed, or made no sense
@@ -145,6 +146,17 @@ class RequestTimeout(PennyweightError):
     status = 408
     type = "invalid_request_error"
     code = "request_timeout"
+
+
+class DeadlineExceeded(PennyweightError):
+    """The time that the client gave for the answer is over.
+
+    Not a 504, as a proxy's own limit would be: who sets the limit is the client, and its haste is no failure of the server.
+    """
+
+    status = 408
+    type = "timeout_error"
+    code = "deadline_exceeded"
 
 
 class Overloaded(PennyweightError):

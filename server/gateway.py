@@ -13,6 +13,7 @@ from .admission import Admission, read_body
 from .api.exchange import Call, Endpoint, Observer, StreamAnswer
 from .auth import tenant_of
 from .config import Settings
+from .deadline import deadline_of
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
@@ -49,6 +50,7 @@ class EngineEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._gateway
         record = record_of(scope)
+        deadline = deadline_of(scope, record.arrival)
         with gateway.admission.admit() as ticket:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             observer: Observer = CallObserver(
@@ -68,6 +70,7 @@ class EngineEndpoint:
                 tenant=tenant,
                 may_leave=gateway.tenants[tenant].may_name_models_that_leave,
                 headers=scope["headers"],
+                deadline=deadline,
                 observer=observer,
             )
             async with call.leases, CancelledByDisconnect(scope, receive):

@@ -245,7 +245,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event of every answer, sent when the engine has taken the request up.
 
     ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
-    ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
+    ``queue_seconds`` is how long the request waited for its first step, before the engine and in it, None where that isn't known.
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part. ``route`` is how
     the router came to this model, None where the client named it.
     """

@@ -25,6 +25,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.frontend.null_server": ("server", "bench.frontend"),
     "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
     "bench.frontend.null_worker": ("server.engines.local", "server.types"),
+    "bench.overload.fixed_server": ("server", "bench.overload"),
+    "bench.overload.fixed_engine": ("server.engines.base", "server.types", "server.errors"),
     # Above the server and unknown to it: what it serves, bench asks for over HTTP. Whole distributions no API gives: the gate's
     # measures have them from a process of their own, through a pipe.
     "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
@@ -108,10 +110,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines": ("server.types", "server.errors", "server.config"),
+    "server.deadline": (
+        "server.types",
+        "server.errors",
+        "server.request_headers",
+        "server.engines.base",
+        "server.engines.around",
+    ),
     "server.api": (
         "server.types",
         "server.errors",
         "server.config",
+        "server.deadline",
         "server.engines.base",
         "server.engines.features",
         "server.engines.leasing",
@@ -138,6 +148,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.around",
     ),
     "server.router.learned": ("server.errors",),
+    "server.overload": (
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.engines.base",
+        "server.engines.around",
+    ),
     "server.telemetry": (
         "server.types",
         "server.errors",
@@ -146,6 +163,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.api",
         "server.cache",
         "server.router",
+        "server.overload",
     ),
     "server.cli": ("server", "kernels.cpu.library"),
     "server.app": ("server",),

@@ -48,6 +48,7 @@ def to_request(
     *,
     request_id: str,
     arrival: float,
+    deadline: float | None = None,
     tenant: str = "",
     routing: Routing | None = None,
 ) -> Request:
@@ -86,6 +87,7 @@ def to_request(
         ),
         priority=chat.priority or 0,
         arrival=arrival,
+        deadline=deadline,
         tenant=tenant,
         cached=chat.cache,
         routing=routing,

@@ -38,6 +38,7 @@ def to_requests(
     arrival: float,
     tenant: str = "",
     routing: Routing | None = None,
+    deadline: float | None = None,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -65,6 +66,7 @@ def to_requests(
             sampling=sampling,
             priority=completion.priority or 0,
             arrival=arrival,
+            deadline=deadline,
             tenant=tenant,
             cached=completion.cache,
             routing=routing,

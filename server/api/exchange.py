@@ -14,10 +14,12 @@ from typing import Protocol, cast
 import msgspec
 
 from pennyweight.server.config import Settings
+from pennyweight.server.deadline import until
 from pennyweight.server.engines.base import Choosing, Engine, Leased, data_leaves
 from pennyweight.server.engines.leasing import leasing
 from pennyweight.server.errors import (
     AuthenticationFailed,
+    DeadlineExceeded,
     ModelLoading,
     ModelNotFound,
     PennyweightError,
@@ -93,7 +95,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
     that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``routes`` are the
     names that leave the choice to the router. ``tenant`` is whose call it is; unless its data ``may_leave``, it names no model that sends
-    requests to somebody else. ``headers`` are as they came. ``leases`` is closed by the caller once the answer has been sent.
+    requests to somebody else. ``headers`` are as they came. ``deadline``, by the same clock as ``arrival``, is when the answer
+    is wanted at the latest, as far as the headers say. ``leases`` is closed by the caller once the answer has been sent.
     """
 
     body: bytes
@@ -106,13 +109,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
     may_leave: bool = True
     headers: Sequence[tuple[bytes, bytes]] = ()
+    deadline: float | None = None
     observer: Observer = msgspec.field(default_factory=NoObserver)
     leases: AsyncExitStack = msgspec.field(default_factory=AsyncExitStack)
 
-    async def engine(self, model: str) -> Engine:
+    def deadline_within(self, timeout: float | None) -> float | None:
+        """The earlier of the headers' deadline and ``timeout`` seconds from the call's arrival; None where there is neither."""
+        known = [one for one in (self.deadline, timeout and self.arrival + timeout) if one is not None]
+        return min(known, default=None)
+
+    async def engine(self, model: str, deadline: float | None = None) -> Engine:
         """The engine of that name. A model that was never loaded is loaded now, until the end of the call; others when they are asked.
 
-        Raises ModelNotFound, PermissionDenied, and what ``Leased.lease`` raises.
+        Raises ModelNotFound, PermissionDenied, what ``Leased.lease`` raises, and DeadlineExceeded when that takes until ``deadline``.
         """
         if (route := self.routes.get(model)) is not None:
             return route
@@ -125,7 +134,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         inner = leasing(engine)
         if inner is not engine and not _is_known(engine):
             # What it can do is asked before anything is asked of it.
-            await self.leases.enter_async_context(cast("Leased", engine).lease())
+            async with until(deadline):
+                await self.leases.enter_async_context(cast("Leased", engine).lease())
         engine = inner
         for wrap in self.around:
             engine = wrap(engine)
@@ -188,4 +198,7 @@ def error_answer(error: PennyweightError) -> Answer:
         headers += ((b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1))),)
     if isinstance(error, AuthenticationFailed):
         headers += ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, DeadlineExceeded):
+        # The OpenAI clients would else try a 408 again, after the time that it was to take.
+        headers += ((b"x-should-retry", b"false"),)
     return json_answer(error_object(error), status=error.status, headers=headers)

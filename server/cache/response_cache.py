@@ -65,7 +65,9 @@ class ResponseCache:
         result = CacheResult.MISS if flight is None else CacheResult.SHARED
         self.results[result] += 1
         if flight is None:
-            flight = self._flights[key] = Flight(engine, request, lambda answer: self._landed(key, answer))
+            # Who joins it may have more time, or none to keep to: each leaves at a deadline of its own, and the last one ends it.
+            timeless = msgspec.structs.replace(request, deadline=None)
+            flight = self._flights[key] = Flight(engine, timeless, lambda answer: self._landed(key, answer))
         async with aclosing(flight.subscribe()) as events:
             async for event in events:
                 yield _own(event, request, result) if isinstance(event, Started) else event

@@ -61,7 +61,7 @@ def _show(found: dict[str, Any], console: Console) -> None:
     console.print(f"{found['model']} in the tier {found['tier']}", style="bold", markup=False)
     console.print(f"by the policy {found['policy']}: {found['reason']}{scores}", markup=False)
     console.print(f"then {', '.join(found['chain'][1:]) or 'none'}", markup=False)
-    orders = next((one["order"] for one in found["considered"] if one["order"]), {})
+    orders: dict[str, Any] = next((one["order"] for one in found["considered"] if one["order"]), {})
     table = Table("tier", "model", *orders, "", box=None, padding=(0, 2, 0, 0))
     for one in found["considered"]:
         numbers = [_number(one["order"].get(name)) if one["order"] else "" for name in orders]

@@ -17,6 +17,8 @@ from .features import GENERATION_FEATURES, Feature
 
 # The ``tool_format`` of engines whose deltas carry the tool calls, already told from the text.
 UPSTREAM_CALLS = "upstream"
+# What tells a server how many seconds an answer may take: read by ours, and passed on to upstreams, of which some are ours.
+TIMEOUT_HEADER = "x-pennyweight-timeout"
 
 
 class HealthState(enum.StrEnum):

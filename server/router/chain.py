@@ -14,6 +14,7 @@ import msgspec
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import (
     ContextLengthExceeded,
+    DeadlineExceeded,
     EngineFailed,
     InvalidRequest,
     PennyweightError,
@@ -158,4 +159,4 @@ def moves_on(error: PennyweightError) -> bool:
     """Whether another model may do better. What is wrong with the request itself is wrong everywhere, but for its length."""
     if isinstance(error, InvalidRequest):
         return isinstance(error, ContextLengthExceeded)
-    return not isinstance(error, ShuttingDown)
+    return not isinstance(error, ShuttingDown | DeadlineExceeded)

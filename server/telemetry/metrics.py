@@ -239,7 +239,11 @@ class Metrics:
         first = self._histogram("time_to_first_token_seconds", "From arrival to the first token.", _FIRST_TOKEN)
         between = self._histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _BETWEEN_TOKENS)
         e2e = self._histogram("e2e_request_latency_seconds", "From arrival to the end of the answer.", _REQUEST)
-        queue = self._histogram("request_queue_time_seconds", "From arrival in the engine to the first step.", _REQUEST)
+        queue = self._histogram(
+            "request_queue_time_seconds",
+            "From the line before the engine, or arrival in it, to the first step.",
+            _REQUEST,
+        )
         prompts = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
         generations = self._histogram("request_generation_tokens", "Tokens generated for a request.", _TOKENS)
         return {

@@ -219,6 +219,52 @@ def frontend_data() -> dict[str, Any]:
     return {"rows": rows}
 
 
+def overload_data() -> dict[str, Any]:
+    """Of ``bench overload``."""
+    shares = (0.5, 1.0, 2.0, 5.0)
+    kept = {"with the limit": (0.5, 0.98, 1.0, 0.97), "without": (0.5, 1.0, 0.2, 0.0)}
+    levels = [
+        {
+            "configuration": name,
+            "share": share,
+            "rate": 6.0 * share,
+            "round": 0,
+            "summary": summary(6.0 * share) | {"goodput": 6.0 * part},
+            "refused": 100 if share > 1 else 0,
+            "refusals": distribution(0.004) if share > 1 else None,
+            "gave_up": 0,
+            "answered": 200,
+            "front_cpu_seconds": 0.4,
+            "memory": 60 * 2**20,
+            "complaints": [],
+        }
+        for name, parts in kept.items()
+        for share, part in zip(shares, parts, strict=True)
+    ]
+    return {
+        "model": "smollm2-135m-instruct",
+        "slo": {"ttft_scheduled": 3.0},
+        "capacity": 6.0,
+        "levels": levels,
+        "configurations": [
+            {
+                "name": name,
+                "goodput": [[share, 6.0 * part] for share, part in zip(shares, parts, strict=True)],
+                "kept": [[share, part] for share, part in zip(shares, parts, strict=True)],
+                "peak_goodput": 6.0,
+                "refusal_p99": 0.012,
+                "cpu_us_per_answer": 1500.0,
+                "cpu_us_per_refusal": 240.0,
+                "first_memory": 60 * 2**20,
+                "last_memory": 61 * 2**20,
+            }
+            for name, parts in kept.items()
+        ],
+        "memory": {name: [[0.0, 60 * 2**20], [5.0, 61 * 2**20]] for name in kept},
+        "shortfalls": ["refusals took 80 ms at p99, not 50"],
+    }
+
+
 def hostile_data() -> dict[str, Any]:
     """Of ``bench hostile``."""
 
@@ -373,6 +419,7 @@ EXAMPLES: Mapping[str, Any] = {
     "gpu": gpu_data,
     "frontend": frontend_data,
     "hostile": hostile_data,
+    "overload": overload_data,
     "decode": decode_data,
     "quality": quality_data,
 }

@@ -16,7 +16,14 @@ from fakes.scripted_engine import ScriptedEngine
 
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
-from pennyweight.server.config import HttpSettings, LimitSettings, LogSettings, ResponseCacheSettings, Settings
+from pennyweight.server.config import (
+    HttpSettings,
+    LimitSettings,
+    LogSettings,
+    OverloadSettings,
+    ResponseCacheSettings,
+    Settings,
+)
 from pennyweight.server.engines.base import EngineStats, Health, HealthState
 from pennyweight.server.errors import ModelError, ShuttingDown
 from pennyweight.server.serving import Serving, bind
@@ -116,6 +123,7 @@ async def live_server(
     limits: Mapping[str, Any] | None = None,
     log: Mapping[str, Any] | None = None,
     response_cache: Mapping[str, Any] | None = None,
+    overload: Mapping[str, Any] | None = None,
     loaded: bool = True,
     engines: Mapping[str, LiveEngine] | None = None,
     sections: Mapping[str, Any] | None = None,
@@ -126,6 +134,7 @@ async def live_server(
         limits=msgspec.structs.replace(LimitSettings(), **(limits or {})),
         log=msgspec.structs.replace(LogSettings(level="debug"), **(log or {})),
         response_cache=ResponseCacheSettings(**(response_cache or {})),
+        overload=OverloadSettings(**(overload or {})),
     )
     settings = msgspec.structs.replace(settings, **(sections or {}))
     engines = engines or {"scripted": engine or LiveEngine()}

@@ -303,6 +303,7 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "admission",
         "router",
         "response cache",
+        "overload",
         "model smollm2-135m-instruct",
         "shutdown",
     ]

@@ -18,6 +18,7 @@ from . import (
     gpu,
     hostile,
     kernels,
+    overload,
     plan,
     quality,
     router,
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Tell] = {
     "decode": decode.tell,
     "kernels": kernels.tell,
     "hostile": hostile.tell,
+    "overload": overload.tell,
     "quality": quality.tell,
     "router": router.tell,
 }
