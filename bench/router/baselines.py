@@ -41,7 +41,7 @@ def _tfidf(examples: Examples, folds: int, seed: int) -> tuple[Floats, Floats]:
     for one in range(folds):
         seen, rows = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
         words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
-        known = words.fit_transform([examples.prompts[row] for row in seen])
+        known = words.fit_transform([examples.prompts[int(row)] for row in seen])
         ridge = Ridge(5.0, solver="sparse_cg", tol=1e-3).fit(known, targets[seen])
-        held[rows] = ridge.predict(words.transform([examples.prompts[row] for row in rows]))
+        held[rows] = ridge.predict(words.transform([examples.prompts[int(row)] for row in rows]))
     return held[:, 0], held[:, 1]
