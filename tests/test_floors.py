@@ -128,6 +128,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "server.retry_budget": (),
     "server.tenants": ("server.config",),
+    "server.router.learned": ("server.errors",),
     "server.router": (
         "server.types",
         "server.errors",
@@ -147,7 +148,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.base",
         "server.engines.around",
     ),
-    "server.router.learned": ("server.errors",),
     "server.overload": (
         "server.types",
         "server.errors",
