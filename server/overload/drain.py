@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WEIGHT = 1 / 16
+WEIGHT = 1 / 32
 
 
 class Drain:

@@ -13,8 +13,9 @@ MEMORY_SECONDS = 60.0
 class StartTimes:
     """The engine's step, which is the time between two tokens of an answer, and what a start takes beside waiting.
 
-    Where the engine tells how long a request waited for its first step (``Started.queue_seconds``), that is the wait, less one
-    step: whoever comes while one is computed waits for its end, also when there is no queue. An engine that doesn't tell is
+    Where the engine tells how long a request waited for its first step (``Started.queue_seconds``), that is the wait, less the
+    longer of a step and what its own start took: whoever comes while a step is computed waits for its end, also when there is no
+    queue, and steps that begin answers are the longer ones. An engine that doesn't tell is
     measured by its own clock. Its first token takes so many steps for a prompt of such a length, however full its batch is; what it
     takes beyond the fewest that were seen of late is waiting. (In seconds, the fewest would be those of an idle engine, and a
     full batch would pass for a queue.)
@@ -32,7 +33,8 @@ class StartTimes:
     def waited(self, seconds: float, queue_seconds: float | None, prompt: Prompt, now: float) -> float:
         """Of the ``seconds`` that a start took, those spent in the engine's queue."""
         if queue_seconds is not None:
-            return min(max(queue_seconds - self.step, 0.0), seconds)
+            own = max(seconds - queue_seconds, self.step)
+            return min(max(queue_seconds - own, 0.0), seconds)
         if not self.step:
             return 0.0  # nothing is known yet of the engine's pace
         steps = seconds / self.step
