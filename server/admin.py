@@ -22,6 +22,7 @@ from .engines.base import Engine
 from .engines.residency import ResidentEngine
 from .errors import InvalidRequest, ModelLoading, ModelNotFound, PennyweightError
 from .registry import Registry
+from .tenants import Tenants
 
 Handler = Callable[[Request], Coroutine[Any, Any, JSONResponse]]
 
@@ -35,7 +36,9 @@ def create_admin_app(
     """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``, ``.../sleep`` with
     ``{"level": 1}`` or nothing,
     ``POST /aliases/{alias}`` with ``{"model": ...}``, ``POST /aliases/{alias}/rollback``, ``GET /response-cache``, and
-    ``DELETE /response-cache`` with any of ``?key=&tenant=&model=``, or ``?all=true``. Every change is logged."""
+    ``DELETE /response-cache`` with any of ``?key=&tenant=&model=``, or ``?all=true``. Every change is logged.
+
+    ``api_keys`` are the operator's: a tenant's don't open it."""
     admin = _Admin(registry, logger, CacheAdministration(response_cache))
     return Starlette(
         routes=[
@@ -48,7 +51,7 @@ def create_admin_app(
             Route("/response-cache", _answering(admin.cache_stats), methods=["GET"]),
             Route("/response-cache", _answering(admin.purge_cache), methods=["DELETE"]),
         ],
-        middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, api_keys=api_keys)],
+        middleware=[Middleware(_ErrorsAsJson), Middleware(RequireApiKey, tenants=Tenants(api_keys, {}))],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.metadata
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -18,24 +19,40 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
+from .cache.only_kept import only_kept
 from .cache.open_cache import open_cache, shown_store
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config_file import PRICES_VARIABLE
+from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
+from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import described_models
+from .overload.overload import Overload
+from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
+from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
+from .telemetry.router import RouterCollector
+from .tenants import Tenants
 
 # What a page of another origin may read of an answer beside its body.
-EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "age", "retry-after")
+EXPOSED_HEADERS = (
+    "x-request-id",
+    "x-pennyweight-warning",
+    "x-pennyweight-cache",
+    "x-pennyweight-route",
+    "age",
+    "retry-after",
+)
 
 
 class Application:
@@ -62,27 +79,40 @@ def create_app(
     admission: Admission | None = None,
     metrics: Metrics | None = None,
     logger: FilteringBoundLogger | None = None,
+    prices: PriceBook | None = None,
 ) -> Application:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close, as the
     application is. Raises ConfigError for a response cache that can't be opened.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
-    request lines go, by default stderr.
+    request lines go, by default stderr. ``prices`` is the book in which models' prices are looked up that are given by an id.
     """
     logger = logger or make_logger(settings.log)
     version = importlib.metadata.version("pennyweight")
-    metrics = metrics or Metrics(engines, version=version)
+    metrics = metrics or Metrics(engines, version=version, routes=route_names(settings))
     around: list[Callable[[Engine], Engine]] = []
+    if settings.overload.adaptive:
+        overload = Overload(settings.overload)
+        metrics.registry.register(OverloadCollector(overload, metrics.engines))
+        around.append(overload.around)
+    around.append(only_kept)
     cache = None
     if settings.response_cache.max_bytes:
         ages = AgeHistogram(metrics.registry)
         cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
+    around.append(timed)
+    tenants = Tenants.of(settings)
+    routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
+    if routing.engines:
+        metrics.registry.register(RouterCollector(routing))
     gateway = Gateway(
         settings=settings,
         engines=engines,
         around=around,
+        routes=routing.engines,
+        tenants=tenants,
         admission=admission or Admission(settings.limits.max_waiting),
         metrics=metrics,
         logger=logger,
@@ -94,7 +124,7 @@ def create_app(
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
     app: ASGIApp = Dispatch(served)
-    app = RequireApiKey(app, api_keys=settings.http.api_keys)
+    app = RequireApiKey(app, tenants)
     app = AnswerErrors(app, logger=logger)
     if settings.http.cors_origins:
         app = CORSMiddleware(
@@ -142,8 +172,9 @@ def _serve(settings: Settings) -> int:
         admission = Admission(settings.limits.max_waiting)
         places = {"url": _url(listener)} | ({"admin": _url(admin_listener)} if admin_listener else {})
         engines = with_adapters(settings, registry)
-        metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"))
-        app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger)
+        metrics = Metrics(engines, version=importlib.metadata.version("pennyweight"), routes=route_names(settings))
+        prices = _prices() if settings.tiers else None
+        app = create_app(settings, engines, admission=admission, metrics=metrics, logger=logger, prices=prices)
         opened.enter_context(
             device_telemetry(
                 settings.telemetry, metrics.engines, metrics.answered_tokens, metrics.registry, logger.warning
@@ -180,6 +211,11 @@ def _serve(settings: Settings) -> int:
             return runner.run(run())
 
 
+def _prices() -> PriceBook:
+    own = os.environ.get(PRICES_VARIABLE)
+    return load_prices(Path(own) if own else None)
+
+
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -188,19 +224,33 @@ def _url(listener: socket.socket) -> str:
 def describe_pipeline(settings: Settings) -> list[str]:
     """The way of a request, a line for each station with its settings. Keys are counted, never shown."""
     http, limits = settings.http, settings.limits
-    keys = (
-        f"{len(http.api_keys)} API keys, all but {', '.join(sorted(PUBLIC_PATHS))}" if http.api_keys else "open to all"
-    )
+    known = f"{len(http.api_keys)} API keys" + (f" and {len(settings.tenants)} tenants" if settings.tenants else "")
+    asks = http.api_keys or settings.tenants
+    keys = f"{known}, all but {', '.join(sorted(PUBLIC_PATHS))}" if asks else "open to all"
     return [
         f"connection: {http.host}:{http.port}, at most {http.max_connections}, header {http.max_header_bytes} bytes"
         f" within {http.header_timeout:g} s, unread answers {http.write_timeout:g} s, idle {http.keep_alive:g} s",
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
+        f"overload: {_described_overload(settings.overload)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
+
+
+def _described_routing(settings: Settings) -> list[str]:
+    router = settings.router
+    if not settings.tiers:
+        return ["router: off, for there are no tiers"]
+    by = f"{router.policy} between {' and '.join(router.between)}" if router.between else router.policy
+    lines = [f"router: {by}, ordered by {', '.join(router.order)}, {router.fallback_budget:g} second tries a request"]
+    for name, tier in settings.tiers.items():
+        fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""
+        lines.append(f"tier {name}: {', '.join(tier.models)}{fallbacks}")
+    return lines
 
 
 def _described_cache(cache: ResponseCacheSettings) -> str:
@@ -211,6 +261,14 @@ def _described_cache(cache: ResponseCacheSettings) -> str:
         sealed = "in the clear" if cache.key_file is None else "encrypted"
         kept += f", then {shown_store(cache.store)} {sealed} within {cache.store_timeout:g} s"
     return f"{kept}, answers of {cache.ttl:g} s at most, for requests that fix their answer or ask for it"
+
+
+def _described_overload(overload: OverloadSettings) -> str:
+    if not overload.adaptive:
+        return "left to the engines' own queues"
+    wait = "without a bound" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
+    pace = "" if overload.max_tpot is None else f", {overload.max_tpot:g} s between tokens"
+    return f"a line for each engine, better priorities first, waits {wait}{pace}"
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

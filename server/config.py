@@ -94,7 +94,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     ``first_token_timeout`` begins when the request is sent, ``token_timeout`` with each token. ``retry_budget`` is how many
     retries there may be for each request, taken over all of them. ``check_interval`` is between two questions whether the
-    upstream is there; after ``failures_to_open`` failures in a row it is asked nothing else.
+    upstream is there; after ``failures_to_open`` failures in a row it is asked nothing else. What a
+    ``private`` one is sent does not leave the operator's own machines.
     """
 
     base_url: str
@@ -116,19 +117,81 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     max_retry_after: float = 10.0
     check_interval: float = 15.0
     failures_to_open: int = 5
+    private: bool = False
+
+
+class TokenPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """US dollars for a million tokens; ``cached_input`` for those of the prompt that come from the prefix cache (None: as ``input``)."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded.
 
     One with a ``sleep_level`` is put to sleep where others are unloaded, as far as its engine can: at level 1 its weights are kept
-    in the host's memory, at level 2 its process alone.
+    in the host's memory, at level 2 its process alone. ``price`` is what its tokens cost, or the id of a model in the price book.
     """
 
     local: EngineSettings | None = None
     upstream: UpstreamSettings | None = None
     pinned: bool = False
     sleep_level: Literal[1, 2] | None = None
+    price: str | TokenPrice | None = None
+
+
+class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One who uses the server, known by API keys that are kept as digests (``sha256:`` and 64 hexadecimal digits).
+
+    Only with ``data_may_leave`` requests go to upstreams that are not ``private``. ``tiers`` are those that may be asked for; None is all.
+    """
+
+    api_keys: tuple[str, ...]
+    data_may_leave: bool = False
+    tiers: tuple[str, ...] | None = None
+
+
+class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Models that will do for one kind of request, and those to fall back to, in their order, when none of them answers.
+
+    ``ttft`` and ``total`` are the seconds within which the first token and the whole answer are wanted, ``tpot`` those for each token
+    after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next.
+    Of requests that wait, those of the lower ``priority`` go first.
+    """
+
+    models: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
+    ttft: float | None = None
+    tpot: float | None = None
+    total: float | None = None
+    first_token_timeout: float | None = None
+    priority: int = 0
+
+
+class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How requests for ``auto`` find their tier and their model.
+
+    ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
+    more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` (a
+    half) of them, or as few as keep ``quality`` of its own; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
+    first. ``data_may_leave`` is for requests of no named tenant. For each request there may be ``fallback_budget`` of a second try, taken
+    over all of them; a model that failed ``failures_to_open`` times in a row rests for ``reset_seconds``.
+    """
+
+    default_tier: str | None = None
+    policy: Literal["default", "length", "learned"] = "default"
+    between: tuple[str, str] | None = None
+    long_prompt: int = 1000
+    learned: str | None = None
+    strong_share: float | None = None
+    quality: float | None = None
+    order: tuple[Literal["affinity", "slo", "price", "load"], ...] = ("affinity", "slo", "price", "load")
+    data_may_leave: bool = False
+    fallback_budget: float = 0.2
+    failures_to_open: int = 5
+    reset_seconds: float = 10.0
 
 
 class ResidencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -171,6 +234,20 @@ class ResponseCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     key_file: str | None = None
 
 
+class OverloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What happens when more comes than the engines can do.
+
+    ``adaptive`` keeps what an engine can't start on yet in a line here, in the order of its classes, and not in the engine.
+    ``max_wait`` is how many seconds a request may be expected to wait in it; one that would wait longer is refused at once. None
+    refuses nothing before ``limits.max_waiting`` are waiting. ``max_tpot`` is how many seconds there may be between two tokens of an
+    answer: an engine that gets slower than that works on fewer at a time. None leaves that to the engine.
+    """
+
+    adaptive: bool = True
+    max_wait: float | None = None
+    max_tpot: float | None = None
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -197,16 +274,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything the server reads at its start.
 
     ``models`` are by the names that clients give; none means the one of ``engine``. ``aliases`` are further names, each of a
-    model, that are moved from one version to the next while the server runs.
+    model, that are moved from one version to the next while the server runs. ``tiers`` and ``tenants`` are by names of
+    the operator's own.
     """
 
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     limits: LimitSettings = msgspec.field(default_factory=LimitSettings)
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
+    overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
     admin: AdminSettings = msgspec.field(default_factory=AdminSettings)
+    router: RouterSettings = msgspec.field(default_factory=RouterSettings)
     models: dict[str, ModelSettings] = msgspec.field(default_factory=dict)
+    tiers: dict[str, TierSettings] = msgspec.field(default_factory=dict)
+    tenants: dict[str, TenantSettings] = msgspec.field(default_factory=dict)
     aliases: dict[str, str] = msgspec.field(default_factory=dict)

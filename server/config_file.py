@@ -11,6 +11,7 @@ import msgspec
 
 from .config import Settings
 from .config_models import ALIASES, MODELS, load_aliases, load_models
+from .config_named import TENANTS, TIERS, check_tiers, load_tenants, load_tiers
 from .config_rules import check_rules
 from .config_values import converted, did_you_mean
 from .errors import ConfigError
@@ -29,8 +30,10 @@ OTHER_VARIABLES = (
 )
 API_KEY_VARIABLE = "PENNYWEIGHT_API_KEY"
 
+# Sections of names that are the operator's own.
+NAMED = (MODELS, ALIASES, TIERS, TENANTS)
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
-    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in (MODELS, ALIASES)
+    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name not in NAMED
 }
 
 
@@ -77,11 +80,13 @@ def load_settings(
     check_rules(settings, sources)
     if file is not None:
         models, aliases = load_models(file, document, settings.engine), load_aliases(file, document)
-        settings = msgspec.structs.replace(settings, models=models, aliases=aliases)
-        sources |= {f"{MODELS}.{name}": str(file) for name in models}
-        sources |= {f"{ALIASES}.{name}": str(file) for name in aliases}
+        tiers, tenants = load_tiers(file, document), load_tenants(file, document)
+        settings = msgspec.structs.replace(settings, models=models, aliases=aliases, tiers=tiers, tenants=tenants)
+        for section in NAMED:
+            sources |= {f"{section}.{name}": str(file) for name in getattr(settings, section)}
     if settings.models and sources.get("engine.model") == "MODEL":
         raise ConfigError(f"{file} names models of its own: leave out MODEL, or the section models")
+    check_tiers(settings)
     if settings.residency.memory_budget is not None and not settings.models:
         raise ConfigError(
             f"residency.memory_budget (from {sources['residency.memory_budget']}) is for several models: name them in the "
@@ -95,13 +100,13 @@ def _from_file(file: Path | None, document: Document) -> Iterable[_Given]:
     if file is None or read is None:
         return
     if not isinstance(read, dict):
-        raise ConfigError(f"the configuration {file} must be sections: {', '.join((*SECTIONS, MODELS, ALIASES))}")
+        raise ConfigError(f"the configuration {file} must be sections: {', '.join((*SECTIONS, *NAMED))}")
     for section, settings in read.items():
-        if section in (MODELS, ALIASES):
-            continue  # names of the operator's own: see config_models
+        if section in NAMED:
+            continue  # see config_models and config_named
         if section not in SECTIONS:
             raise ConfigError(
-                f"{document.place(file, section)} has an unknown section {section!r}{did_you_mean(section, (*SECTIONS, MODELS, ALIASES))}"
+                f"{document.place(file, section)} has an unknown section {section!r}{did_you_mean(section, (*SECTIONS, *NAMED))}"
             )
         if not isinstance(settings, dict):
             raise ConfigError(f"the section {section} of {file} must be settings, each a name with a value")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from .config import EngineSettings, ModelSettings, Settings, UpstreamSettings
+from .config import EngineSettings, ModelSettings, Settings, TokenPrice, UpstreamSettings
 from .config_rules import check_rules
 from .config_values import converted, did_you_mean
 from .errors import ConfigError
@@ -33,25 +34,43 @@ def load_models(file: Path, document: Document, base: EngineSettings) -> dict[st
         own, where = dict(given), f"{place} {MODELS}.{name}"
         kind = own.pop("engine", base.kind)
         if kind == UPSTREAM:
-            found[name] = ModelSettings(upstream=_upstream(own, where))
+            price = _price(own, where)
+            found[name] = ModelSettings(upstream=_upstream(own, where), price=price)
             continue
         if "model" not in own:
             raise ConfigError(f"{place} must give {MODELS}.{name} a model")
         if not isinstance(pinned := own.pop("pinned", False), bool):
             raise ConfigError(f"{where}.pinned must be true or false")
+        price = _price(own, where)
         level = converted(ModelSettings, "sleep_level", own.pop("sleep_level", None), f"{where}.sleep_level")
-        values = _values(EngineSettings, own, where, ("engine", "pinned", "sleep_level"))
+        values = _values(EngineSettings, own, where, ("engine", "pinned", "sleep_level", "price"))
         engine = msgspec.structs.replace(base, **({"served_model_name": ()} | values), kind=kind)
         settings = (f"engine.{setting}" for setting in EngineSettings.__struct_fields__)
         check_rules(Settings(engine=engine), dict.fromkeys(settings, f"{MODELS}.{name} in {file}"))
-        found[name] = ModelSettings(local=engine, pinned=pinned, sleep_level=level)
+        found[name] = ModelSettings(local=engine, pinned=pinned, sleep_level=level, price=price)
     return found
+
+
+def _price(own: dict[str, Any], where: str) -> str | TokenPrice | None:
+    """Takes the price out of a model's settings."""
+    given = own.pop("price", None)
+    try:
+        price = msgspec.convert(given, str | TokenPrice | None, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{where}.price must be the id of a model in the price book, or input and output in dollars for a million tokens: {error}"
+        ) from None
+    if isinstance(price, TokenPrice) and not all(
+        0 <= one < math.inf for one in (price.input, price.output, price.cached_input or 0.0)
+    ):
+        raise ConfigError(f"{where}.price must be numbers of at least 0")
+    return price
 
 
 def _upstream(own: Mapping[str, Any], where: str) -> UpstreamSettings:
     if "base_url" not in own:
         raise ConfigError(f"{where}: an upstream needs a base_url, such as https://example.com/v1")
-    values = _values(UpstreamSettings, own, where, ("engine",))
+    values = _values(UpstreamSettings, own, where, ("engine", "price"))
     try:
         return msgspec.convert(values, UpstreamSettings)
     except msgspec.ValidationError as error:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import probes
 from .api import chat, completions, embeddings, models, tokenization
+from .api import route as route_api
 from .api.exchange import Answer, Endpoint, error_answer, json_answer
 from .api.openapi import openapi_document
 from .errors import MethodNotAllowed, NotFound, PennyweightError
@@ -42,14 +43,17 @@ def routes(gateway: Gateway) -> list[Route]:
         return Route(path, _Get(answer), methods=["GET"])
 
     document = json_answer(
-        openapi_document(version=gateway.version, needs_api_key=bool(gateway.settings.http.api_keys))
+        openapi_document(
+            version=gateway.version, needs_api_key=bool(gateway.settings.http.api_keys or gateway.settings.tenants)
+        )
     )
     return [
         call("/v1/chat/completions", chat.create_chat_completion),
         call("/v1/completions", completions.create_completion),
         call("/v1/embeddings", embeddings.create_embedding),
-        get("/v1/models", lambda: models.list_models(gateway.engines)),
-        get("/v1/models/{model:path}", lambda model: models.retrieve_model(gateway.engines, model)),
+        get("/v1/models", lambda: models.list_models(gateway.engines, gateway.routes)),
+        get("/v1/models/{model:path}", lambda model: models.retrieve_model(gateway.engines, gateway.routes, model)),
+        call("/v1/route/explain", route_api.explain_route),
         call("/tokenize", tokenization.tokenize),
         call("/detokenize", tokenization.detokenize),
         get("/health", probes.health),

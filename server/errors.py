@@ -9,11 +9,13 @@ PennyweightError                 500  server_error
 │   ├── InvalidConstraint        400  invalid_grammar
 │   └── BodyTooLarge             413  request_too_large
 ├── AuthenticationFailed         401  invalid_api_key
+├── PermissionDenied             403  permission_denied      the tenant may not do this
 ├── NotFound                     404  not_found
 │   └── ModelNotFound            404  model_not_found
 ├── MethodNotAllowed             405  method_not_allowed
 ├── UnsupportedMediaType         415  unsupported_media_type
 ├── RequestTimeout               408  request_timeout        the client was too slow to send its request
+├── DeadlineExceeded             408  deadline_exceeded      the time that the client gave is over; not to be tried again
 ├── Overloaded                   429  rate_limit_exceeded    a queue or a limit is full; try later
 ├── EngineFailed                 500  engine_error           the engine could not do this request
 ├── UpstreamFailed               502  upstream_error         the server behind this one failed, or made no sense
@@ -101,6 +103,14 @@ class AuthenticationFailed(PennyweightError):
     code = "invalid_api_key"
 
 
+class PermissionDenied(PennyweightError):
+    """The tenant may not do this: it asks for a tier that isn't its own, or its data would leave."""
+
+    status = 403
+    type = "permission_error"
+    code = "permission_denied"
+
+
 class NotFound(PennyweightError):
     """No such path."""
 
@@ -137,6 +147,17 @@ class RequestTimeout(PennyweightError):
     status = 408
     type = "invalid_request_error"
     code = "request_timeout"
+
+
+class DeadlineExceeded(PennyweightError):
+    """The time that the client gave for the answer is over.
+
+    Not a 504, as a proxy's own limit would be: who sets the limit is the client, and its haste is no failure of the server.
+    """
+
+    status = 408
+    type = "timeout_error"
+    code = "deadline_exceeded"
 
 
 class Overloaded(PennyweightError):

@@ -18,26 +18,31 @@ from .auth import tenant_of
 from .cache.response_cache import ResponseCache
 from .cache.result import CacheResult
 from .config import Settings
+from .deadline import deadline_of
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import record_of, send_answer
 from .request_headers import headers_of
+from .router.engine import RouterEngine
 from .shortcuts import Name, Shortcut, Shortcuts
 from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
 from .telemetry.observer import CallObserver, note_given
 from .telemetry.prompt_log import PromptLog
+from .tenants import Tenants
 from .types import NO_CACHE_CONTROL, CacheControl, FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """One server's parts. ``engines`` are by each name that a client may give as ``model``; ``around`` are engines around each of
-    them, the outermost last."""
+    them, the outermost last. ``routes`` are by the names that leave the choice of the model to the router."""
 
     settings: Settings
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]]
+    routes: Mapping[str, RouterEngine]
+    tenants: Tenants
     admission: Admission
     metrics: Metrics
     logger: FilteringBoundLogger
@@ -62,12 +67,13 @@ class EngineEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway = self._gateway
         record = record_of(scope)
+        deadline = deadline_of(scope, record.arrival)
         with gateway.admission.admit() as ticket:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
-            control = cache_control_of(scope)
+            tenant, control = tenant_of(scope), cache_control_of(scope)
             name = None
             if gateway.shortcuts is not None and control is NO_CACHE_CONTROL:
-                name = (record.endpoint, tenant_of(scope), body)
+                name = (record.endpoint, tenant, body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)
                     return
@@ -88,8 +94,12 @@ class EngineEndpoint:
                 settings=gateway.settings,
                 engines=gateway.engines,
                 around=gateway.around,
-                tenant=tenant_of(scope),
+                routes=gateway.routes,
+                tenant=tenant,
+                may_leave=gateway.tenants[tenant].may_name_models_that_leave,
+                headers=scope["headers"],
                 cache=control,
+                deadline=deadline,
                 observer=told,
             )
             async with CancelledByDisconnect(scope, receive):

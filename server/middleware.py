@@ -20,6 +20,7 @@ from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
+ROUTE_HEADER = b"x-pennyweight-route"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -77,6 +78,8 @@ class AccountRequests:
                     if record.cache_age is not None:
                         # Whole seconds (RFC 9111, 5.1).
                         message["headers"].append((b"age", b"%d" % record.cache_age))
+                if record.route is not None:
+                    message["headers"].append((ROUTE_HEADER, record.route.encode()))
             await send(message)
 
         try:

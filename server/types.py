@@ -170,11 +170,21 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
 NO_CACHE_CONTROL = CacheControl()
 
 
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client that leaves the choice of the model to the router asks of it: a tier, and what the answer may cost at most, in US
+    dollars. ``headers`` are those of its HTTP request, by lower-case names.
+    """
+
+    tier: str | None = None
+    max_cost: float | None = None
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
 
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
-    ever found by another's. ``cache`` is what it asks of the response cache. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -187,6 +197,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     adapter: Adapter | None = None
     tenant: str = ""
     cache: CacheControl = NO_CACHE_CONTROL
+    routing: Routing | None = None
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,13 +244,29 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     is_estimated: bool = False
 
 
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model a router gave a request to, and why: the tier, the policy that chose it, and its reason in a few words.
+
+    ``is_degraded`` says that the model is one of the tier's fallbacks. ``failed`` are those that were tried before it, each with the
+    code of its error.
+    """
+
+    model: str
+    tier: str
+    policy: str
+    reason: str
+    is_degraded: bool = False
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """The first event of every answer, sent when the engine has taken the request up.
 
     ``prompt_logprobs`` has one entry for each prompt token (None for the first, which nothing precedes).
-    ``queue_seconds`` is how long the request waited in the engine before its first step, None where that isn't known.
+    ``queue_seconds`` is how long the request waited for its first step, before the engine and in it, None where that isn't known.
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
     what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
+    ``route`` is how the router came to this model, None where the client named it.
     """
 
     request_id: str
@@ -252,6 +279,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     cache: str | None = None
     cache_key: bytes | None = None
     cache_age: float | None = None
+    route: Route | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from .frontend import frontend
 from .gpu import gpu
 from .hostile import hostile
 from .kernels import kernels
+from .overload import overload
 from .report import report
 from .serve import serve
 from .suite import suite
@@ -33,6 +34,7 @@ bench.command()(suite)
 bench.command()(compare)
 bench.command()(cost)
 bench.command()(hostile)
+bench.command()(overload)
 bench.command()(decode)
 bench.command()(kernels)
 bench.command()(report)

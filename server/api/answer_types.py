@@ -122,6 +122,28 @@ class ChatCompletion(_Shape):
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 
+class ConsideredModel(_Shape):
+    """A model that the router looked at: why it can't be taken, or the numbers that order it, the less the better."""
+
+    tier: str
+    model: str
+    refusal: str | None
+    order: dict[str, float | None]
+
+
+class RouteExplanation(_Shape):
+    """Where a conversation would go: the tier, which policy chose it and why, and the models to try, the best first."""
+
+    tier: str
+    policy: str
+    reason: str
+    scores: dict[str, float]
+    model: str
+    chain: list[str]
+    fallbacks: list[str]
+    considered: list[ConsideredModel]
+
+
 class CallFunctionDelta(_Shape):
     """More of a call's arguments; its name comes once."""
 

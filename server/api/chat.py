@@ -17,12 +17,14 @@ from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
 from .reading import read
+from .routing import routing_of
 
 
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
     """Answer a conversation. Raises PennyweightError."""
     chat, headers = read(call, ChatRequest, refused=REFUSED_IN_CHAT, silent=SILENT_IN_CHAT)
-    engine = await call.engine(chat.model)
+    deadline = call.deadline_within(chat.timeout)
+    engine = await call.engine(chat.model, deadline)
     capabilities, limits = engine.capabilities(), call.settings.limits
     tools = tool_use(
         chat.tools,
@@ -40,6 +42,8 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         arrival=call.arrival,
         tenant=call.tenant,
         cache=call.cache,
+        routing=routing_of(call, chat),
+        deadline=deadline,
     )
     shape = ChatShape(
         id=f"chatcmpl-{call.request_id}",

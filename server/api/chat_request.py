@@ -17,6 +17,7 @@ from pennyweight.server.types import (
     ChatPrompt,
     Message,
     Request,
+    Routing,
     Tool,
     ToolChoice,
 )
@@ -58,8 +59,10 @@ def to_request(
     *,
     request_id: str,
     arrival: float,
+    deadline: float | None = None,
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
+    routing: Routing | None = None,
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -96,8 +99,10 @@ def to_request(
         ),
         priority=chat.priority or 0,
         arrival=arrival,
+        deadline=deadline,
         tenant=tenant,
         cache=with_body(cache, chat.cache),
+        routing=routing,
     )
 
 

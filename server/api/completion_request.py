@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, Routing, TextPrompt, TokensPrompt
 
 from .cache_control import with_body
 from .constraints import output_constraint
@@ -39,6 +39,8 @@ def to_requests(
     arrival: float,
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
+    routing: Routing | None = None,
+    deadline: float | None = None,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
     check_common(completion, limits)
@@ -67,8 +69,10 @@ def to_requests(
             sampling=sampling,
             priority=completion.priority or 0,
             arrival=arrival,
+            deadline=deadline,
             tenant=tenant,
             cache=asked,
+            routing=routing,
         )
         for place, prompt in enumerate(prompts)
     ]

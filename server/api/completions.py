@@ -17,12 +17,14 @@ from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import merged, stream_answer
 from .parameters import REFUSED_IN_COMPLETIONS
 from .reading import read
+from .routing import routing_of
 
 
 async def create_completion(call: Call) -> Answer | StreamAnswer:
     """Continue texts. Raises PennyweightError."""
     completion, headers = read(call, CompletionRequest, refused=REFUSED_IN_COMPLETIONS)
-    engine = await call.engine(completion.model)
+    deadline = call.deadline_within(completion.timeout)
+    engine = await call.engine(completion.model, deadline)
     if completion.echo and Feature.ECHO not in engine.capabilities().features:
         # No engine hears of it: the prompt is put before the answer here, if the engine tells its text.
         raise UnsupportedParameter(f"The engine of {completion.model} does not support 'echo'.", param="echo")
@@ -33,6 +35,8 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         arrival=call.arrival,
         tenant=call.tenant,
         cache=call.cache,
+        routing=routing_of(call, completion),
+        deadline=deadline,
     )
     shape = CompletionShape(
         id=f"cmpl-{call.request_id}",

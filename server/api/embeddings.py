@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from pennyweight.server.config import LimitSettings
+from pennyweight.server.deadline import until
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Embeddings, EmbedRequest, TextPrompt
@@ -34,9 +35,10 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True, frozen=True):
 async def create_embedding(call: Call) -> Answer:
     """Turn texts into vectors. Raises PennyweightError."""
     wire, headers = read(call, EmbeddingRequest, refused=REFUSED_IN_EMBEDDINGS)
-    engine = await call.engine(wire.model)
+    engine = await call.engine(wire.model, call.deadline)
     request = to_embed_request(wire, call.settings.limits, request_id=call.request_id, arrival=call.arrival)
-    found = await _observed(engine, request, call.observer)
+    async with until(call.deadline):
+        found = await _observed(engine, request, call.observer)
     encode = _base64 if wire.encoding_format == "base64" else _floats
     return json_answer(_body(wire.model, found, encode), headers=headers)
 

@@ -8,14 +8,22 @@ goes wrong before has an HTTP status of its own.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
 from pennyweight.server.config import Settings
-from pennyweight.server.engines.base import Engine
-from pennyweight.server.engines.generating import GeneratingEngine
-from pennyweight.server.errors import AuthenticationFailed, ModelNotFound, PennyweightError
+from pennyweight.server.deadline import until
+from pennyweight.server.engines.base import Choosing, Engine, Leased, data_leaves
+from pennyweight.server.engines.leasing import leasing
+from pennyweight.server.errors import (
+    AuthenticationFailed,
+    DeadlineExceeded,
+    ModelLoading,
+    ModelNotFound,
+    PennyweightError,
+    PermissionDenied,
+)
 from pennyweight.server.types import (
     NO_CACHE_CONTROL,
     CacheControl,
@@ -93,8 +101,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
-    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``tenant`` is whose
-    call it is, ``cache`` what its headers ask of the response cache.
+    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``routes`` are the
+    names that leave the choice to the router. ``tenant`` is whose call it is; unless its data ``may_leave``, it names no model that sends
+    requests to somebody else. ``headers`` are as they came, ``cache`` is what they ask of the response cache. ``deadline``, by the
+    same clock as ``arrival``, is when the answer is wanted at the latest, as far as the headers say.
     """
 
     body: bytes
@@ -103,18 +113,39 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]] = ()
+    routes: Mapping[str, Choosing] = msgspec.field(default_factory=dict)
     tenant: str = ""
     cache: CacheControl = NO_CACHE_CONTROL
+    may_leave: bool = True
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    deadline: float | None = None
     observer: Observer = msgspec.field(default_factory=NoObserver)
 
-    async def engine(self, model: str) -> Engine:
-        """The engine of that name, what its model can do known; it is loaded by whoever generates.
+    def deadline_within(self, timeout: float | None) -> float | None:
+        """The earlier of the headers' deadline and ``timeout`` seconds from the call's arrival; None where there is neither."""
+        known = [one for one in (self.deadline, timeout and self.arrival + timeout) if one is not None]
+        return min(known, default=None)
 
-        Raises ModelNotFound, and what ``Leased.lease`` raises.
+    async def engine(self, model: str, deadline: float | None = None) -> Engine:
+        """The engine of that name. A model that was never loaded is loaded now; others when they are asked.
+
+        Raises ModelNotFound, PermissionDenied, what ``Leased.lease`` raises, and DeadlineExceeded when that takes until ``deadline``.
         """
-        generating = GeneratingEngine(find_engine(self.engines, model))
-        await generating.known()
-        engine: Engine = generating
+        if (route := self.routes.get(model)) is not None:
+            return route
+        engine = find_engine(self.engines, model)
+        if not self.may_leave and data_leaves(engine):
+            raise PermissionDenied(
+                f"The model {model} is on somebody else's server, and your requests may not leave this one.",
+                param="model",
+            )
+        inner = leasing(engine)
+        if inner is not engine and not _is_known(engine):
+            # What it can do is asked before anything is asked of it. Not held any longer: who asks for a second lease while the model
+            # is to leave waits for the first one's end.
+            async with until(deadline), cast("Leased", engine).lease():
+                pass
+        engine = inner
         for wrap in self.around:
             engine = wrap(engine)
         return engine
@@ -136,6 +167,14 @@ class StreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     chunks: AsyncGenerator[bytes]
     headers: Headers
+
+
+def _is_known(engine: Engine) -> bool:
+    try:
+        engine.capabilities()
+    except ModelLoading:
+        return False
+    return True
 
 
 Endpoint = Callable[[Call], Awaitable[Answer | StreamAnswer]]
@@ -168,4 +207,7 @@ def error_answer(error: PennyweightError) -> Answer:
         headers += ((b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1))),)
     if isinstance(error, AuthenticationFailed):
         headers += ((b"www-authenticate", b"Bearer"),)
+    if isinstance(error, DeadlineExceeded):
+        # The OpenAI clients would else try a 408 again, after the time that it was to take.
+        headers += ((b"x-should-retry", b"false"),)
     return json_answer(error_object(error), status=error.status, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +14,15 @@ from .exchange import Answer, find_engine, json_answer
 OWNER = "pennyweight"
 
 
-def list_models(engines: Mapping[str, Engine]) -> Answer:
-    """Every name that a request may give, save those of models that are being loaded for the first time at the start."""
+def list_models(engines: Mapping[str, Engine], routes: Mapping[str, Engine]) -> Answer:
+    """Every name that a request may give, save those of models that are being loaded for the first time at the start.
+
+    ``routes`` are the names that leave the choice of the model to the router, which come first.
+    """
     found = []
+    for name in routes:
+        with contextlib.suppress(ModelLoading):
+            found.append(_route_object(routes, name))
     adapters = engines.adapter_names() if isinstance(engines, AdapterNames) else []
     for name in (*engines, *adapters):
         try:
@@ -26,9 +33,16 @@ def list_models(engines: Mapping[str, Engine]) -> Answer:
     return json_answer({"object": "list", "data": found})
 
 
-def retrieve_model(engines: Mapping[str, Engine], name: str) -> Answer:
+def retrieve_model(engines: Mapping[str, Engine], routes: Mapping[str, Engine], name: str) -> Answer:
     """One model. Raises ModelNotFound, or ModelLoading while it is not known what it can do."""
+    if name in routes:
+        return json_answer(_route_object(routes, name))
     return json_answer(_model_object(engines, name))
+
+
+def _route_object(routes: Mapping[str, Engine], name: str) -> dict[str, Any]:
+    known = routes[name].capabilities()
+    return _described(routes, name, created=known.created, root=name, max_model_len=known.max_model_len)
 
 
 def _model_object(engines: Mapping[str, Engine], name: str) -> dict[str, Any]:

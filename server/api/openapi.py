@@ -39,7 +39,7 @@ class Operation:
     is_public: bool = False
 
 
-_CALL = (400, 401, 404, 408, 413, 415, 429, 500, 503)
+_CALL = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
 _GENERATION = (*_CALL, 504)  # with Cache-Control: only-if-cached
 
 OPERATIONS = (
@@ -87,6 +87,15 @@ OPERATIONS = (
         summary="Tell of one model",
         answer=answers.Model,
         refused=(401, 404, 503),
+    ),
+    Operation(
+        path="/v1/route/explain",
+        method="post",
+        id="explainRoute",
+        summary="Tell which model a conversation would go to, and why",
+        request=ChatRequest,
+        answer=answers.RouteExplanation,
+        refused=_CALL,
     ),
     Operation(
         path="/tokenize",

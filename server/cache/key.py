@@ -36,6 +36,7 @@ def request_key(request: Request, capabilities: Capabilities) -> bytes:
         arrival=0.0,
         deadline=None,
         cache=NO_CACHE_CONTROL,
+        routing=None,
         prompt=_normalised(request.prompt),
     )
     version = (VERSION, capabilities.engine, capabilities.model, capabilities.fingerprint)

@@ -96,7 +96,9 @@ class ResponseCache:
         result = CacheResult.MISS if flight is None else CacheResult.SHARED
         self.results[result] += 1
         if flight is None:
-            flight = self._begin(engine, request, key, label, capabilities)
+            # Who joins it may have more time, or none to keep to: each leaves at a deadline of its own, and the last one ends it.
+            timeless = msgspec.structs.replace(request, deadline=None)
+            flight = self._begin(engine, timeless, key, label, capabilities)
         async with aclosing(flight.subscribe()) as events:
             async for event in events:
                 yield _own(event, request, key, result) if isinstance(event, Started) else event

@@ -17,6 +17,7 @@ from .models import models
 from .plugins import CommandsAndPlugins
 from .prices import prices
 from .pull import pull
+from .route import route
 from .serve import explain_config, serve
 
 EPILOG = """
@@ -25,6 +26,8 @@ Serve the default model, and talk to it from another terminal: [bold]pennyweight
 Serve a model of your own in int8, to two keys: [bold]pennyweight serve ~/models/qwen2.5-7b --dtype int8 --api-key one --api-key two[/].
 
 Manage the models of a server that has several: [bold]pennyweight models list[/] (see [bold]serve --admin-port[/]).
+
+See where a server would send a prompt, and why: [bold]pennyweight route explain "What is 7 times 8?"[/].
 
 Measure a server, and what its tokens cost: [bold]pennyweight bench --help[/].
 
@@ -52,6 +55,7 @@ app.command()(doctor)
 app.add_typer(models)
 app.add_typer(cache)
 app.add_typer(prices)
+app.add_typer(route)
 
 
 @app.command()

@@ -81,6 +81,12 @@ class ChatClient:
                         first = first or time.monotonic() - started
                         yield text
 
+    def explain_route(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Where the server would send a conversation, and why. Raises ChatError."""
+        with self._open("/v1/route/explain", body) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
     def _open(self, path: str, body: object) -> HTTPResponse:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, self._headers)

@@ -80,6 +80,31 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--max-wait",),
+        "overload",
+        "max_wait",
+        float,
+        "Seconds that a request may be expected to wait for the engine; further ones get a 429 at once, with a Retry-After. By default "
+        "there is no bound but --max-waiting.",
+        SERVER,
+    ),
+    Flag(
+        ("--max-tpot",),
+        "overload",
+        "max_tpot",
+        float,
+        "Seconds between two tokens that answers are to keep: where steps get longer, the engine works on fewer at a time.",
+        SERVER,
+    ),
+    Flag(
+        ("--adaptive-limit/--no-adaptive-limit",),
+        "overload",
+        "adaptive",
+        bool,
+        "Keep what the engine can't begin yet in a line before it, better priorities first, or in the engine's own queue.",
+        SERVER,
+    ),
+    Flag(
         ("--response-cache",),
         "response_cache",
         "max_bytes",

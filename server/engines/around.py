@@ -15,6 +15,11 @@ class EngineAround:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def inner(self) -> Engine:
+        """The engine that this one is around."""
+        return self._engine
+
     def generate(self, request: Request) -> AsyncGenerator[Event]:
         return self._engine.generate(request)
 

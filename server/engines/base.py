@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
@@ -16,6 +17,8 @@ from .features import GENERATION_FEATURES, Feature
 
 # The ``tool_format`` of engines whose deltas carry the tool calls, already told from the text.
 UPSTREAM_CALLS = "upstream"
+# What tells a server how many seconds an answer may take: read by ours, and passed on to upstreams, of which some are ours.
+TIMEOUT_HEADER = "x-pennyweight-timeout"
 
 
 class HealthState(enum.StrEnum):
@@ -212,3 +215,32 @@ class Leased(Protocol):
         """How often the model was loaded and how long that took in all, by kind: ``cold`` into memory that was free,
         ``warm`` from sleep, ``swapped`` where another had to make room first."""
         ...
+
+
+class Choosing(Engine, Protocol):
+    """An engine that chooses a model for each request."""
+
+    def explain(self, request: Request) -> Mapping[str, Any]:
+        """What it would choose now and why, as JSON has it. Raises what ``generate`` raises before it has asked a model."""
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine that sends what it is given to another server."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether that server is somebody else's, and not one of the operator's own."""
+        ...
+
+
+def data_leaves(engine: Engine) -> bool:
+    """Whether what the engine is given goes to somebody else's machines."""
+    return _is_remote(type(engine)) and cast("Remote", engine).leaves
+
+
+@functools.cache
+def _is_remote(engine_type: type) -> bool:
+    # Asking each engine anew takes as long as reading a request.
+    return hasattr(engine_type, "leaves")

@@ -154,12 +154,17 @@ class ModelMetrics:
 class _ByName(Mapping[str, ModelMetrics]):
     """Metrics by each name that a client may use: those of the engine that it means now, of an adapter's name its model's."""
 
-    def __init__(self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics]) -> None:
+    def __init__(
+        self, engines: Mapping[str, Engine], by_engine: Mapping[int, ModelMetrics], routes: Mapping[str, ModelMetrics]
+    ) -> None:
         self._engines = engines
+        self._routes = routes
         self._adapters = engines if isinstance(engines, AdapterNames) else None
         self._by_engine = by_engine
 
     def __getitem__(self, name: str) -> ModelMetrics:
+        if name in self._routes:
+            return self._routes[name]
         base = self._adapters.base_of(name) if self._adapters is not None else name
         return self._by_engine[id(self._engines[base])]
 
@@ -174,10 +179,11 @@ class Metrics:
     """All metrics of one server, in a registry of their own.
 
     ``engines`` are by each name that a client may use, and may come to mean another of them; an engine's first name is its label.
+    ``routes`` are names that leave the choice of the model to the router, under which requests count that no model has taken up.
     ``models`` are by all names; adapters count as their models.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], *, version: str) -> None:
+    def __init__(self, engines: Mapping[str, Engine], *, version: str, routes: Iterable[str] = ()) -> None:
         labels: dict[int, str] = {}
         for name, engine in engines.items():
             labels.setdefault(id(engine), name)
@@ -189,8 +195,11 @@ class Metrics:
         self._http = self._counter("http_requests", "HTTP requests answered.", "endpoint", "method", "status")
         self._prompt = self._counter("prompt_tokens", "Prompt tokens of answered requests.", "model_name")
         self._generation = self._counter("generation_tokens", "Tokens generated.", "model_name")
-        models = self._bind(labels.values())
-        self.models: Mapping[str, ModelMetrics] = _ByName(engines, {one: models[name] for one, name in labels.items()})
+        routes = tuple(routes)
+        models = self._bind((*labels.values(), *routes))
+        self.models: Mapping[str, ModelMetrics] = _ByName(
+            engines, {one: models[name] for one, name in labels.items()}, {name: models[name] for name in routes}
+        )
 
     def http_request(self, endpoint: str, method: str, status: int) -> None:
         """Count an answered request; ``endpoint`` is a route's path, never what the client wrote."""
@@ -236,7 +245,11 @@ class Metrics:
         first = self._histogram("time_to_first_token_seconds", "From arrival to the first token.", _FIRST_TOKEN)
         between = self._histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _BETWEEN_TOKENS)
         e2e = self._histogram("e2e_request_latency_seconds", "From arrival to the end of the answer.", _REQUEST)
-        queue = self._histogram("request_queue_time_seconds", "From arrival in the engine to the first step.", _REQUEST)
+        queue = self._histogram(
+            "request_queue_time_seconds",
+            "From the line before the engine, or arrival in it, to the first step.",
+            _REQUEST,
+        )
         prompts = self._histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
         generations = self._histogram("request_generation_tokens", "Tokens generated for a request.", _TOKENS)
         return {

@@ -11,6 +11,7 @@ from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, 
 
 from .logs import RequestRecord
 from .metrics import ModelMetrics
+from .route_header import route_header
 
 # What an exception that is nobody's error type is called in logs and metrics.
 INTERNAL_ERROR = "internal_error"
@@ -57,6 +58,9 @@ class CallObserver:
 
     def started(self, request: Request, started: Started) -> None:
         self._on_started()
+        if (route := started.route) is not None:
+            self._bound = self._metrics[route.model]
+            self._record.model, self._record.route = route.model, route_header(route)
         self._note_cache(request, started)
         if started.queue_seconds is not None:
             self._bound.queue_time.observe(started.queue_seconds)

@@ -219,6 +219,52 @@ def frontend_data() -> dict[str, Any]:
     return {"rows": rows}
 
 
+def overload_data() -> dict[str, Any]:
+    """Of ``bench overload``."""
+    shares = (0.5, 1.0, 2.0, 5.0)
+    kept = {"with the limit": (0.5, 0.98, 1.0, 0.97), "without": (0.5, 1.0, 0.2, 0.0)}
+    levels = [
+        {
+            "configuration": name,
+            "share": share,
+            "rate": 6.0 * share,
+            "round": 0,
+            "summary": summary(6.0 * share) | {"goodput": 6.0 * part},
+            "refused": 100 if share > 1 else 0,
+            "refusals": distribution(0.004) if share > 1 else None,
+            "gave_up": 0,
+            "answered": 200,
+            "front_cpu_seconds": 0.4,
+            "memory": 60 * 2**20,
+            "complaints": [],
+        }
+        for name, parts in kept.items()
+        for share, part in zip(shares, parts, strict=True)
+    ]
+    return {
+        "model": "smollm2-135m-instruct",
+        "slo": {"ttft_scheduled": 3.0},
+        "capacity": 6.0,
+        "levels": levels,
+        "configurations": [
+            {
+                "name": name,
+                "goodput": [[share, 6.0 * part] for share, part in zip(shares, parts, strict=True)],
+                "kept": [[share, part] for share, part in zip(shares, parts, strict=True)],
+                "peak_goodput": 6.0,
+                "refusal_p99": 0.012,
+                "cpu_us_per_answer": 1500.0,
+                "cpu_us_per_refusal": 240.0,
+                "first_memory": 60 * 2**20,
+                "last_memory": 61 * 2**20,
+            }
+            for name, parts in kept.items()
+        ],
+        "memory": {name: [[0.0, 60 * 2**20], [5.0, 61 * 2**20]] for name in kept},
+        "shortfalls": ["refusals took 80 ms at p99, not 50"],
+    }
+
+
 def hostile_data() -> dict[str, Any]:
     """Of ``bench hostile``."""
 
@@ -367,12 +413,34 @@ def quality_data() -> dict[str, Any]:
     }
 
 
+def router_data() -> dict[str, Any]:
+    """Of ``router eval``: a learned router beyond length."""
+
+    def about(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+    def router(apgr: float) -> dict[str, Any]:
+        figures = {"apgr": apgr, "share_for_95_percent": 0.5, "cpt_50": 0.3, "cpt_80": 0.6, "aiq": 0.7}
+        recovered = [(place / 100) ** (1 / apgr - 1) for place in range(101)]
+        return {
+            "figures": {name: about(value) for name, value in figures.items()},
+            "beyond_length": about(apgr - 0.58),
+            "recovered": recovered,
+        }
+
+    routers = {name: router(apgr) for name, apgr in (("learned", 0.67), ("random", 0.5), ("length", 0.58))}
+    kind = {"rows": 1000, "weak": 0.6, "strong": 0.8, "decided": 0.3, "routers": routers}
+    return {"how": "Cross-validated in 5 folds", "data_sha256": "0", "kinds": {"all": kind, "mmlu": kind}}
+
+
 EXAMPLES: Mapping[str, Any] = {
     "compare": compare_data,
     "cost": cost_data,
     "gpu": gpu_data,
     "frontend": frontend_data,
     "hostile": hostile_data,
+    "overload": overload_data,
     "decode": decode_data,
     "quality": quality_data,
+    "router": router_data,
 }

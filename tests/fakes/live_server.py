@@ -16,7 +16,14 @@ from fakes.scripted_engine import ScriptedEngine
 
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
-from pennyweight.server.config import HttpSettings, LimitSettings, LogSettings, ResponseCacheSettings, Settings
+from pennyweight.server.config import (
+    HttpSettings,
+    LimitSettings,
+    LogSettings,
+    OverloadSettings,
+    ResponseCacheSettings,
+    Settings,
+)
 from pennyweight.server.engines.base import EngineStats, Health, HealthState
 from pennyweight.server.errors import ModelError, ShuttingDown
 from pennyweight.server.serving import Serving, bind
@@ -116,19 +123,25 @@ async def live_server(
     limits: Mapping[str, Any] | None = None,
     log: Mapping[str, Any] | None = None,
     response_cache: Mapping[str, Any] | None = None,
+    overload: Mapping[str, Any] | None = None,
     loaded: bool = True,
+    engines: Mapping[str, LiveEngine] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[LiveServer]:
-    """Run a server with one engine under the name ``scripted``."""
+    """Run a server with one engine under the name ``scripted``, or with ``engines``. ``sections`` are whole ones of the settings."""
     settings = Settings(
         http=msgspec.structs.replace(HttpSettings(port=0, grace_period=5.0), **(http or {})),
         limits=msgspec.structs.replace(LimitSettings(), **(limits or {})),
         log=msgspec.structs.replace(LogSettings(level="debug"), **(log or {})),
         response_cache=ResponseCacheSettings(**(response_cache or {})),
+        overload=OverloadSettings(**(overload or {})),
     )
-    engine = engine or LiveEngine()
+    settings = msgspec.structs.replace(settings, **(sections or {}))
+    engines = engines or {"scripted": engine or LiveEngine()}
+    engine = next(iter(engines.values()))
     if loaded:
-        engine.loaded.set()
-    engines = {"scripted": engine}
+        for one in engines.values():
+            one.loaded.set()
     output = io.StringIO()
     logger = make_logger(settings.log, output)
     admission = Admission(settings.limits.max_waiting)

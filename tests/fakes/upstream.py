@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pennyweight.server.config import UpstreamSettings
+from pennyweight.server.engines.base import Engine
 from pennyweight.server.engines.upstream.client import UpstreamEngine
 from pennyweight.server.types import ChatPrompt, Delta, Event, Finished, Message, Request, SamplingParams, Started
 
@@ -41,7 +42,7 @@ def chat(model: str = "good", text: str | None = None, **sampling: Any) -> Reque
     )
 
 
-async def answered(engine: UpstreamEngine, request: Request) -> list[Event]:
+async def answered(engine: Engine, request: Request) -> list[Event]:
     """All events, checked for their order."""
     events = [event async for event in engine.generate(request)]
     assert isinstance(events[0], Started)

@@ -301,7 +301,9 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "cors",
         "auth",
         "admission",
+        "router",
         "response cache",
+        "overload",
         "model smollm2-135m-instruct",
         "shutdown",
     ]

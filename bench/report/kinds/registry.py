@@ -18,8 +18,10 @@ from . import (
     gpu,
     hostile,
     kernels,
+    overload,
     plan,
     quality,
+    router,
     serve,
     validate_plan,
 )
@@ -37,7 +39,9 @@ KINDS: Mapping[str, Tell] = {
     "decode": decode.tell,
     "kernels": kernels.tell,
     "hostile": hostile.tell,
+    "overload": overload.tell,
     "quality": quality.tell,
+    "router": router.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.
 ORDER = tuple(KINDS)

@@ -15,7 +15,8 @@ import msgspec
 from pennyweight.server.config import UpstreamSettings
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature, refuse_unsupported
-from pennyweight.server.errors import ModelLoading, UnsupportedParameter
+from pennyweight.server.errors import DeadlineExceeded, ModelLoading, UnsupportedParameter
+from pennyweight.server.retry_budget import RetryBudget
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, TokensPrompt
 
 from .answer import Answer
@@ -28,7 +29,6 @@ from .failure import Failure, broken
 from .models import told_max_model_len
 from .refusal import failure_of_answer
 from .request_body import path_and_body, prompt_fields
-from .retry_budget import RetryBudget
 from .retry_policy import RetryPolicy
 from .session import Session
 from .settings_check import check_settings
@@ -43,7 +43,7 @@ CHECK_SECONDS = 5.0
 
 
 class UpstreamEngine:
-    """Implements Engine over any OpenAI-compatible server; ``start`` first. ``name`` is what clients call the model.
+    """Implements Engine and Remote over any OpenAI-compatible server; ``start`` first. ``name`` is what clients call the model.
 
     A request is tried again only while nothing of its answer has been yielded. Raises ConfigError for settings that
     can't be used.
@@ -69,6 +69,10 @@ class UpstreamEngine:
         self._num_retries = 0
         self._retry_seconds = 0.0
 
+    @property
+    def leaves(self) -> bool:
+        return not self._upstream.private
+
     async def start(self) -> None:
         """Ask the upstream what it has. Returns also when it isn't there: health tells, and requests find out."""
         self._session = Session(self._upstream, self._api_key)
@@ -88,16 +92,19 @@ class UpstreamEngine:
             answer = Answer(request, fingerprint=capabilities.fingerprint, hide=self._api_key.hide)
             began = time.monotonic()
             try:
-                async with self._slots.hold(), aclosing(exchange.stream(self._base_url + path, body, answer)) as events:
-                    async for event in events:
-                        has_begun = True
-                        yield event
+                async with self._slots.hold():
+                    stream = exchange.stream(self._base_url + path, body, answer, seconds=_seconds_left(request))
+                    async with aclosing(stream) as events:
+                        async for event in events:
+                            has_begun = True
+                            yield event
             except Failure as failure:
                 self._waits.check()
                 self._watch.failed(failure)
                 is_final = has_begun or self._watch.is_open
                 delay = None if is_final else self._retries.delay(failure, num_retries)
-                if delay is None:
+                left = _seconds_left(request)
+                if delay is None or (left is not None and delay >= left):
                     raise failure.error from None
             else:
                 self._watch.succeeded()
@@ -205,6 +212,15 @@ class UpstreamEngine:
             return msgspec.json.decode(answer.body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise broken("The upstream's answer is no JSON object.").error from None
+
+
+def _seconds_left(request: Request) -> float | None:
+    """Until its deadline. Raises DeadlineExceeded when that has passed: then nothing is sent."""
+    if request.deadline is None:
+        return None
+    if (left := request.deadline - time.monotonic()) > 0:
+        return left
+    raise DeadlineExceeded("The time that the request gave for its answer is over.")
 
 
 def _convert(value: object, kind: type[_T]) -> _T:

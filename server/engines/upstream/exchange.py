@@ -53,9 +53,12 @@ class Exchange:
             finally:
                 reply.close()
 
-    async def stream(self, url: str, body: bytes, answer: Answer) -> AsyncGenerator[Event]:
+    async def stream(
+        self, url: str, body: bytes, answer: Answer, *, seconds: float | None = None
+    ) -> AsyncGenerator[Event]:
         """The events of ``answer`` up to the last delta; closing the generator ends the upstream's work.
 
+        The upstream is told of the ``seconds`` that are left for the whole of it, if there is such a limit; whoever reads keeps to it.
         Raises Failure: of an answer that is no stream, of one that breaks off or tells of an error, or that is late.
         """
         limits = self._upstream
@@ -63,7 +66,7 @@ class Exchange:
         late_between = _late(f"The upstream had no next token within {limits.token_timeout:g} s.")
         when = _now() + limits.first_token_timeout
         async with self._waits.until(when, late):
-            reply = await self._session.ask("POST", url, body, accept=EVENT_STREAM)
+            reply = await self._session.ask("POST", url, body, accept=EVENT_STREAM, seconds=seconds)
         try:
             if not reply.is_stream:
                 async with self._waits.until(when, late):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from pennyweight.server.retry_budget import RetryBudget
+
 from .failure import Failure
-from .retry_budget import RetryBudget
 
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 8.0

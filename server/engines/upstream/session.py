@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from pennyweight.server.config import UpstreamSettings
+from pennyweight.server.engines.base import TIMEOUT_HEADER
 from pennyweight.server.errors import UpstreamFailed, UpstreamTimeout
 
 from .api_key import ApiKey
@@ -89,9 +90,13 @@ class Session:
             trust_env=False,
         )
 
-    async def ask(self, method: str, url: str, body: bytes | None = None, *, accept: str = JSON) -> Reply:
-        """The answer's head. Raises Failure."""
+    async def ask(
+        self, method: str, url: str, body: bytes | None = None, *, accept: str = JSON, seconds: float | None = None
+    ) -> Reply:
+        """The answer's head. ``seconds`` are what the whole answer may take, which an upstream of our kind keeps to. Raises Failure."""
         headers = {"Accept": accept} | ({} if body is None else {"Content-Type": JSON})
+        if seconds is not None:
+            headers[TIMEOUT_HEADER] = f"{seconds:.3f}"
         # Read in parts: a large one would hold up the loop.
         data = None if body is None else io.BytesIO(body)
         with translated():

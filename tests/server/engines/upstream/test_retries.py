@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pennyweight.server.engines.upstream.circuit import Circuit
 from pennyweight.server.engines.upstream.failure import Failure, broken
 from pennyweight.server.engines.upstream.refusal import retry_after_seconds
-from pennyweight.server.engines.upstream.retry_budget import RetryBudget
 from pennyweight.server.engines.upstream.retry_policy import LONGEST_DELAY, RetryPolicy
 from pennyweight.server.errors import Overloaded, UpstreamTimeout
+from pennyweight.server.retry_budget import RetryBudget
 
 
 @given(st.lists(st.integers(0, 5), max_size=400), st.floats(0, 1), st.floats(0, 20))

@@ -1,4 +1,4 @@
-"""How often an upstream may be asked again, so that retries don't multiply the load on one that is down."""
+"""How often something may be tried again, so that retries don't multiply the load on what is down."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The router: which model answers a request that leaves the choice, and which do when it can't."""

@@ -1,0 +1,41 @@
+"""What the router decided for a request, with all that it looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .target import Target
+from .tier import Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A policy's word for a tier: why, in a few words, and the numbers that it went by."""
+
+    tier: str
+    reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """A model that was looked at: why it can't be taken, or what orders it within its tier, each number the less the better."""
+
+    target: Target
+    tier: str
+    refusal: str | None
+    order: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``chain`` are the models to try, the best first; those from ``num_own`` on are the tier's fallbacks. ``considered`` are all of
+    every tier, for who wants it explained."""
+
+    tier: Tier
+    policy: str
+    choice: Choice
+    chain: tuple[Target, ...]
+    num_own: int
+    considered: tuple[Considered, ...]

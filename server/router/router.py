@@ -1,0 +1,212 @@
+"""The decision: a tier by the first policy that has a word to say, and in it the models in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from pennyweight.server.config import RouterSettings
+from pennyweight.server.engines.base import Engine, HealthState, data_leaves
+from pennyweight.server.engines.features import refuse_unsupported
+from pennyweight.server.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelLoading,
+    PennyweightError,
+    PermissionDenied,
+    Unavailable,
+    UnsupportedParameter,
+)
+from pennyweight.server.tenants import Tenant, Tenants
+from pennyweight.server.types import ChatPrompt, Request, Usage
+
+from .affinity import Affinity
+from .decision import Choice, Considered, Decision
+from .latency import EXPECTED_TOKENS, Latency
+from .policies import TierPolicy
+from .prompt_text import MOST_CHARACTERS_PER_TOKEN, characters, estimated_tokens
+from .target import Target
+from .tier import Tier
+
+# Where an engine takes requests, or is made to by one.
+_OPEN = frozenset({HealthState.READY, HealthState.UNLOADED, HealthState.SLEEPING})
+RETRY_SECONDS = 1.0
+
+
+class Router:
+    """Decides for each request, and remembers how the models do. All methods belong to the event loop's thread.
+
+    Requests and states that are the same get the same decision: the least of the orders' numbers counts, and of equal models the
+    one whose name comes first.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        engines: Mapping[str, Engine],
+        policies: Sequence[TierPolicy],
+        tenants: Tenants,
+        settings: RouterSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.tiers = tuple(tiers)
+        self._engines = engines
+        self._policies = policies
+        self._tenants = tenants
+        self._order = settings.order
+        self.affinity = Affinity()
+        self.latency = {target.name: Latency(clock) for tier in tiers for target in (*tier.targets, *tier.fallbacks)}
+
+    def decide(self, request: Request, within: Sequence[Tier]) -> Decision:
+        """Where the request goes, among the tiers ``within``.
+
+        Raises PermissionDenied for a tier that isn't the tenant's, InvalidRequest for one that there isn't and for a request that
+        no model can answer, Unavailable when those that could can't now.
+        """
+        tenant = self._tenants[request.tenant]
+        permitted = self._permitted(request, within, tenant)
+        written = tool_format(self._engines, within)
+        refusals: dict[str, PennyweightError | None] = {}
+        for tier in permitted:
+            for target in (*tier.targets, *tier.fallbacks):
+                if target.name not in refusals:
+                    refusals[target.name] = self._refusal(target, request, tenant, written)
+        able = [
+            tier for tier in permitted if any(refusals[one.name] is None for one in (*tier.targets, *tier.fallbacks))
+        ]
+        if not able:
+            raise _refused(refusals)
+        policy, choice = self._chosen(request, able)
+        tier = next(one for one in able if one.name == choice.tier)
+        orders = self._orders(request, tier, refusals)
+        own = sorted(
+            (one for one in tier.targets if one.name in orders), key=lambda one: (*orders[one.name].values(), one.name)
+        )
+        fallbacks = [one for one in tier.fallbacks if refusals[one.name] is None and one not in own]
+        return Decision(
+            tier=tier,
+            policy=policy,
+            choice=choice,
+            chain=(*own, *fallbacks),
+            num_own=len(own),
+            considered=tuple(
+                Considered(
+                    target=target,
+                    tier=one.name,
+                    refusal=None if (error := refusals[target.name]) is None else error.message,
+                    order=orders.get(target.name, {}) if one is tier else {},
+                )
+                for one in permitted
+                for target in one.targets
+            ),
+        )
+
+    def _permitted(self, request: Request, within: Sequence[Tier], tenant: Tenant) -> list[Tier]:
+        asked = request.routing.tier if request.routing is not None else None
+        if asked is not None and all(asked != tier.name for tier in within):
+            there = ", ".join(tier.name for tier in within)
+            raise InvalidRequest(f"There is no tier {asked[:100]!r} here; there are {there}.", param="service_tier")
+        permitted = [tier for tier in within if tenant.tiers is None or tier.name in tenant.tiers]
+        wanted = [tier for tier in permitted if asked in (None, tier.name)]
+        if not wanted:
+            raise PermissionDenied(f"You may not use the tier {asked or within[0].name}.", param="model")
+        return permitted
+
+    def _chosen(self, request: Request, tiers: Sequence[Tier]) -> tuple[str, Choice]:
+        for policy in self._policies:
+            choice = policy.choose(request, tiers)
+            if choice is not None:
+                return policy.name, choice
+        raise AssertionError("the last policy always has a word to say")
+
+    def _orders(
+        self, request: Request, tier: Tier, refusals: Mapping[str, PennyweightError | None]
+    ) -> dict[str, dict[str, float]]:
+        """The numbers by which each model of the tier that can take the request is ordered, in the order of their weight."""
+        able = [target for target in tier.targets if refusals[target.name] is None]
+        home = self.affinity.model_of(request) if "affinity" in self._order and len(able) > 1 else None
+        least = min((self.latency[target.name].under_way for target in able), default=0)
+        found = {}
+        for target in able:
+            latency = self.latency[target.name]
+            expected = latency.expected(request.sampling.max_tokens)
+            wanted = tier.settings
+            late = (
+                (wanted.ttft is not None and expected.ttft > wanted.ttft)
+                or (wanted.tpot is not None and expected.tpot > wanted.tpot)
+                or (wanted.total is not None and expected.total > wanted.total)
+            )
+            # Keys and values are worth less than a queue that is much longer than elsewhere.
+            is_home = target.name == home and latency.under_way <= 2 * least + 4
+            cost = target.cost(_expected_usage(request))
+            numbers: dict[str, float] = {
+                "affinity": 0.0 if is_home else 1.0,
+                "slo": float(late),
+                "price": float("inf") if cost is None else cost,
+                "load": expected.total,
+            }
+            found[target.name] = {str(name): numbers[name] for name in self._order}
+        return found
+
+    def _refusal(
+        self, target: Target, request: Request, tenant: Tenant, written: str | None
+    ) -> PennyweightError | None:
+        """Why a model can't take the request; None where it can, as far as is known before it is asked. ``written`` is the one way
+        of writing tool calls that the answer will be read for."""
+        engine = self._engines[target.name]
+        if data_leaves(engine) and not tenant.data_may_leave:
+            return PermissionDenied(f"{target.name}: the request may not leave for it", param="model")
+        ceiling = request.routing.max_cost if request.routing is not None else None
+        if ceiling is not None:
+            cost = target.cost(_expected_usage(request))
+            if cost is None:
+                return InvalidRequest(f"{target.name}: what it costs is not known", param="max_cost")
+            if cost > ceiling:
+                return InvalidRequest(f"{target.name}: about ${cost:.6f}, above {ceiling:g}", param="max_cost")
+        health = engine.health()
+        if health.state not in _OPEN:
+            return Unavailable(f"{target.name}: {health.state.value}", retry_after=RETRY_SECONDS)
+        try:
+            capabilities = engine.capabilities()
+            refuse_unsupported(request, capabilities)
+        except ModelLoading:
+            return None  # it will be loaded, and then it is known
+        except InvalidRequest as error:
+            return error
+        if isinstance(request.prompt, ChatPrompt):
+            if request.prompt.tools and capabilities.tool_format != written:
+                return UnsupportedParameter(f"{target.name}: it writes tool calls in another way", param="tools")
+            if not capabilities.has_chat_template:
+                return UnsupportedParameter(f"{target.name}: it has no chat template", param="messages")
+        length = characters(request.prompt)
+        most = capabilities.max_model_len
+        if most is not None and length > most * MOST_CHARACTERS_PER_TOKEN:
+            return ContextLengthExceeded(f"{target.name}: {length} characters are too long for it", param="messages")
+        return None
+
+
+def tool_format(engines: Mapping[str, Engine], tiers: Sequence[Tier]) -> str | None:
+    """How the first model of the tiers writes tool calls; None where none of them is known yet."""
+    for tier in tiers:
+        for target in tier.targets:
+            try:
+                return engines[target.name].capabilities().tool_format
+            except ModelLoading:
+                continue
+    return None
+
+
+def _expected_usage(request: Request) -> Usage:
+    most = request.sampling.max_tokens
+    completion = (EXPECTED_TOKENS if most is None else most) * request.sampling.n
+    return Usage(prompt_tokens=estimated_tokens(request.prompt), completion_tokens=completion)
+
+
+def _refused(refusals: Mapping[str, PennyweightError | None]) -> PennyweightError:
+    """The one error for a request that no model can take: what the client can change, if it can."""
+    errors = [error for error in refusals.values() if error is not None]
+    told = "; ".join(error.message for error in errors)
+    if any(isinstance(error, Unavailable) for error in errors):
+        return Unavailable(f"No model can take the request now: {told}.", retry_after=RETRY_SECONDS)
+    first = errors[0]
+    return type(first)(f"No model can take the request: {told}.", param=first.param)

@@ -1,0 +1,63 @@
+"""What /metrics tells of the router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from pennyweight.server.router.breaker import BreakerState
+from pennyweight.server.router.wiring import Routing
+
+from .metrics import PREFIX
+
+
+class RouterCollector(Collector):
+    """Asks the router when Prometheus does."""
+
+    def __init__(self, routing: Routing) -> None:
+        self._routing = routing
+
+    def collect(self) -> Iterator[Metric]:
+        routed = CounterMetricFamily(
+            PREFIX + "router_requests",
+            "Requests that a model has begun to answer.",
+            labels=["tier", "model_name", "policy"],
+        )
+        for route, count in self._routing.tally.routed.items():
+            routed.add_metric([route.tier, route.model, route.policy], count)
+        left = CounterMetricFamily(
+            PREFIX + "router_fallbacks",
+            "Requests that left a model for the next, by the error.",
+            labels=["model_name", "code"],
+        )
+        for fallback, count in self._routing.chain.fallbacks.items():
+            left.add_metric([fallback.model, fallback.code], count)
+        state = GaugeMetricFamily(
+            PREFIX + "router_breaker_state",
+            "1 for the state that the model's breaker is in.",
+            labels=["model_name", "state"],
+        )
+        openings = CounterMetricFamily(
+            PREFIX + "router_breaker_openings", "Times that it opened.", labels=["model_name"]
+        )
+        for name, breaker in self._routing.breakers.items():
+            now = breaker.state
+            for one in BreakerState:
+                state.add_metric([name, one.value], float(one is now))
+            openings.add_metric([name], breaker.openings)
+        spent = CounterMetricFamily(
+            PREFIX + "router_dollars", "What answers cost by their models' prices.", labels=["model_name"]
+        )
+        for name, dollars in self._routing.tally.spent.items():
+            spent.add_metric([name], dollars)
+        saved = CounterMetricFamily(
+            PREFIX + "router_saved_dollars",
+            "What the dearest model's would have cost beyond that.",
+            labels=["model_name"],
+        )
+        for name, dollars in self._routing.tally.saved.items():
+            saved.add_metric([name], dollars)
+        yield from (routed, left, state, openings, spent, saved)
