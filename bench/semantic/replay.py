@@ -1,0 +1,97 @@
+"""One way of deciding over the whole stream: what was hit, and what was wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pennyweight.server.cache.semantic.bound import Bound
+from pennyweight.server.cache.semantic.guards import Guards, agree, guards_of
+from pennyweight.server.cache.semantic.policy import Candidate, Policy, Verdict
+from pennyweight.server.cache.semantic.threshold_model import Offset
+from pennyweight.server.cache.semantic.wording import Wording, wording_of
+
+from .neighbours import Neighbours
+from .pairs import Stream
+
+# As the server's: so many of the nearest are looked at, and none farther than this.
+CANDIDATES = 8
+LEAST_COSINE = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """For each request whether it was answered from the cache, and whether that was wrong; ``judged`` answers were paid for."""
+
+    hits: npt.NDArray[np.bool_]
+    wrong: npt.NDArray[np.bool_]
+    judged: int = 0
+    audits: int = 0
+
+
+def replay_static(stream: Stream, neighbours: Neighbours, threshold: float) -> Outcome:
+    """The nearest kept text is hit from a fixed cosine on."""
+    hits, wrong = _nothing(stream)
+    kept = np.ones(len(stream.texts), dtype=np.bool_)
+    for place, request in enumerate(stream.requests):
+        number, cosine = next(((number, cosine) for number, cosine in neighbours.of(place) if kept[number]), (-1, 0.0))
+        if number >= 0 and cosine >= threshold:
+            hits[place] = True
+            wrong[place] = not stream.is_right(request, number)
+            kept[request.text] = False
+    return Outcome(hits, wrong)
+
+
+class Prepared:
+    """What is read off each text, once for all bounds."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.guards: list[Guards] = [guards_of(text) for text in stream.texts]
+        self.wordings: list[Wording] = [wording_of(text) for text in stream.texts]
+
+
+def replay_bounded(
+    stream: Stream, prepared: Prepared, neighbours: Neighbours, bound: Bound, on_progress: Callable[[int], None]
+) -> Outcome:
+    """The server's own policy; what was generated is judged by the labels."""
+    hits, wrong = _nothing(stream)
+    policy = Policy(bound)
+    offsets = [Offset() for _ in stream.texts]
+    kept = np.ones(len(stream.texts), dtype=np.bool_)
+    judged = audits = noted = 0
+    for place, request in enumerate(stream.requests):
+        while noted < request.before:
+            if kept[noted]:
+                policy.note(prepared.wordings[noted])
+            noted += 1
+        nearest = [(number, cosine) for number, cosine in neighbours.of(place) if kept[number]][:CANDIDATES]
+        agreeing = [
+            (rank, number)
+            for rank, (number, cosine) in enumerate(nearest)
+            if cosine >= LEAST_COSINE and agree(prepared.guards[request.text], prepared.guards[number])
+        ]
+        decision = policy.decide(
+            hashlib.sha256(stream.texts[request.text].encode()).digest(),
+            prepared.wordings[request.text],
+            [Candidate(prepared.wordings[number], offsets[number], rank) for rank, number in agreeing],
+            [cosine for _, cosine in nearest],
+        )
+        if decision.place is not None:
+            is_right = stream.is_right(request, agreeing[decision.place][1])
+            if decision.verdict is Verdict.HIT:
+                hits[place], wrong[place] = True, not is_right
+                kept[request.text] = False
+            else:
+                policy.learn(decision, is_right)
+                judged += 1
+                audits += decision.verdict is Verdict.AUDIT
+        on_progress(place + 1)
+    return Outcome(hits, wrong, judged, audits)
+
+
+def _nothing(stream: Stream) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    return np.zeros(len(stream.requests), dtype=np.bool_), np.zeros(len(stream.requests), dtype=np.bool_)
