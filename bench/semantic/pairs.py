@@ -94,8 +94,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 def _pairs(path: Path) -> Iterator[Pair]:
     decoder = msgspec.json.Decoder(Pair, strict=False)
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with opened as file:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -10,49 +10,55 @@ import unicodedata
 
 import msgspec
 
-URL = re.compile(r"\b(?:https?://|www\.)[^\s<>\"']+|\b[\w.+-]+@[\w-]+\.[\w.]+|(?<!\w)(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+")
+from .word_set import word_set
+
+URL = re.compile(
+    r"\b(?:https?://|www\.)[^\s<>\"']+|\b[\w.+-]+@[\w-]+\.[\w.]+|(?<!\w)(?:~|\.{1,2})?/[\w.-]+(?:/[\w.-]+)+"
+)
 FENCED = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]+`", re.DOTALL)
 # What prose has no use for: calls, operators, braces, names with underscores or inner dots, escapes, options, assignments.
 CODE_LIKE = re.compile(
     r"\w+(?:\.\w+)*\([^)\n]*\)|[{}\[\]<>|\\^~@#*+=;]+|\w*_\w+|\b[a-z]\w*(?:\.[a-z]\w*)+\b|\b[A-Za-z]+(?:\+\+|#)|(?<!\w)--?[A-Za-z][\w-]*|[&|!=<>]=|\$\w+"
 )
 QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|«([^»\n]+)»|(?<!\w)'([^'\n]+)'(?!\w)|‘([^’\n]+)’(?!\w)")
+# Signs of no word and no sentence: an embedder may know none of them, and take all for one.
+SYMBOL = re.compile(r"[^\w\s.,;:!?'\"()\-–—/&%…“”‘’«»]")
 NUMBER = re.compile(r"[-−+]?(?:\d+(?:[.,:/]\d+)*)(?:st|nd|rd|th\b)?|[½¼¾⅓⅔]")
-CURRENCY_OR_SHARE = re.compile(r"[$€£¥₹%‰°]")
+SHARE = "%"
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[^\W_]+)?|[^\W_]+")
 SENTENCE_END = re.compile(r"[.!?:;…\n]\s*$")
 CAPITALISED = re.compile(r"[^\W\d_]*[A-ZÀ-ÖØ-ÞΑ-ΩА-Я][\w'’]*")
 
-NUMBER_WORDS = frozenset(
+NUMBER_WORDS = word_set(
     "zero two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
     "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion dozen half quarter third double "
-    "triple once twice first second fourth fifth sixth seventh eighth ninth tenth".split()
+    "triple once twice first second fourth fifth sixth seventh eighth ninth tenth"
 )
-UNITS = frozenset(
+UNITS = word_set(
     "s sec secs second seconds min mins minute minutes h hr hrs hour hours day days week weeks month months year years am pm kg g mg lb lbs "
     "oz ounce ounces pound pounds ton tons m km cm mm mile miles foot feet ft inch inches yard yards l ml liter liters litre litres gallon "
     "gallons kb mb gb tb hz khz mhz ghz w kw v volt volts amp amps watt watts c f celsius fahrenheit kelvin k crore crores lakh lakhs "
-    "usd eur gbp inr rs rupee rupees dollar dollars euro euros percent degree degrees".split()
+    "usd eur gbp inr rs rupee rupees dollar dollars euro euros percent degree degrees"
 )
-CALENDAR = frozenset(
+CALENDAR = word_set(
     "monday tuesday wednesday thursday friday saturday sunday january february march april june july august september october november "
-    "december today tomorrow yesterday tonight morning evening midnight noon spring summer autumn winter".split()
+    "december today tomorrow yesterday tonight morning evening midnight noon spring summer autumn winter"
 )
-NEGATIONS = frozenset(
+NEGATIONS = word_set(
     "no not never none nobody nothing nowhere neither nor without cannot cant wont dont doesnt didnt isnt arent wasnt werent hasnt havent "
     "hadnt shouldnt wouldnt couldnt mustnt hardly barely except unless avoid prevent stop nicht kein keine nie ohne pas jamais sans nunca "
-    "sin".split()
+    "sin"
 )
 NEGATING_PREFIXES = ("un", "in", "im", "il", "ir", "dis", "non", "anti", "mis", "de")
 # In capitals wherever it stands, and nobody's name.
-NO_NAMES = frozenset("i i'm i'd i've i'll ok the a an of and or".split())
+NO_NAMES = word_set("i i'm i'd i've i'll ok the a an of and or")
 # Words of every sentence: one in capitals is a name (US, IT, WHO), and then the other text must have it in capitals too.
-HOMOGRAPHS = frozenset("us it who may will can all in is am as at be so to go do me we he".split())
+HOMOGRAPHS = word_set("us it who may will can all in is am as at be so to go do me we he")
 
 
 class Guards(msgspec.Struct, frozen=True, array_like=True):
-    """What of a text is compared, each in the text's order: ``exact`` for code, URLs and quotations as they are written, ``numbers``
-    with the units and signs beside them, ``names`` in lower case, ``negations`` in alphabetical order, and every word in lower case."""
+    """What of a text is compared, each in the text's order: ``exact`` for code, URLs, quotations and symbols as they are written, ``numbers``
+    with the units beside them, ``names`` in lower case, ``negations`` in alphabetical order, and every word in lower case."""
 
     exact: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -65,7 +71,7 @@ def guards_of(text: str) -> Guards:
     """What of a text may not differ."""
     text = unicodedata.normalize("NFKC", text)
     exact: list[str] = []
-    for pattern in (FENCED, URL, QUOTED, CODE_LIKE):
+    for pattern in (FENCED, URL, QUOTED, CODE_LIKE, SYMBOL):
         text = _taken(text, pattern, exact)
     tokens = [(found.group(), found.start()) for found in WORD.finditer(text)]
     words = [_plain(token) for token, _ in tokens]
@@ -106,16 +112,15 @@ def _taken(text: str, pattern: re.Pattern[str], found: list[str]) -> str:
 
 
 def _numbers(text: str) -> list[str]:
-    """Numbers as they are written, number words, days and months; each number with a unit after it and the signs around it."""
+    """Numbers as they are written, number words, days and months; each number with a unit after it."""
     found: list[str] = []
     after_number = False
-    for match in re.finditer(rf"{NUMBER.pattern}|{CURRENCY_OR_SHARE.pattern}|{WORD.pattern}", text):
+    for match in re.finditer(rf"{NUMBER.pattern}|{SHARE}|{WORD.pattern}", text):
         token = _plain(match.group())
         is_number = NUMBER.match(token) is not None or token in NUMBER_WORDS
         is_word_with_digits = not is_number and any(character.isdigit() for character in token)
-        if is_number or is_word_with_digits or token in CALENDAR or CURRENCY_OR_SHARE.match(token):
-            found.append(token)
-        elif after_number and token in UNITS:
+        is_unit = token == SHARE or (after_number and token in UNITS)
+        if is_number or is_word_with_digits or is_unit or token in CALENDAR:
             found.append(token)
         after_number = is_number
     return found

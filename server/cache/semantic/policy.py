@@ -102,10 +102,16 @@ class Policy:
 
     def learn(self, decision: Decision, is_right: bool) -> None:
         """Take in what a judge says of the candidate of a request that was explored or audited."""
-        assert decision.features is not None and decision.offset is not None
+        assert decision.features is not None
+        assert decision.offset is not None
         self._calibration.judged(decision.odds, is_right)
         self._model.learn(decision.features, decision.offset, is_right)
         if decision.verdict is Verdict.AUDIT and not is_right:
+            self.budget.saw_wrong()
+
+    def unjudged(self, decision: Decision) -> None:
+        """Nobody can say of it: an audit then counts as if it had shown a wrong answer, so that the bound holds."""
+        if decision.verdict is Verdict.AUDIT:
             self.budget.saw_wrong()
 
     def _is_affordable(self) -> bool:

@@ -11,16 +11,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from .word_set import word_set
+
 Features = npt.NDArray[np.float64]
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Words that say little of what is asked; those that begin questions are compared apart.
-STOP_WORDS = frozenset(
+STOP_WORDS = word_set(
     "a an the is are was were be been being am do does did have has had of to in on for at by with from as and or that this these those it "
     "its i me my you your we our they their he she his her one ones there here so very just really also some any all most more can could "
-    "will would should shall may might must get got".split()
+    "will would should shall may might must get got"
 )
-QUESTION_WORDS = frozenset("what which who whom whose when where why how".split())
+QUESTION_WORDS = word_set("what which who whom whose when where why how")
 SUFFIXES = ("ings", "ing", "edly", "ies", "ied", "ers", "er", "est", "ed", "es", "ly", "s", "e")
 SHORTEST_STEM = 3
 BUCKETS = 1 << 15
@@ -39,7 +41,9 @@ class Wording(msgspec.Struct, frozen=True, array_like=True):
 
 def wording_of(text: str) -> Wording:
     """The words of a text."""
-    words = [one.replace("’", "'").removesuffix("'s") for one in WORD.findall(unicodedata.normalize("NFKC", text).casefold())]
+    words = [
+        one.replace("’", "'").removesuffix("'s") for one in WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    ]
     padded = f"  {' '.join(words)} "
     return Wording(
         stems=tuple(_stem(word) for word in words if word not in STOP_WORDS and word not in QUESTION_WORDS),
