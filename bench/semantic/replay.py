@@ -35,7 +35,7 @@ class Outcome:
 
 def replay_static(stream: Stream, neighbours: Neighbours, threshold: float) -> Outcome:
     """The nearest kept text is hit from a fixed cosine on."""
-    hits, wrong = _nothing(stream)
+    hits, wrong = nothing(stream)
     kept = np.ones(len(stream.texts), dtype=np.bool_)
     for place, request in enumerate(stream.requests):
         number, cosine = next(((number, cosine) for number, cosine in neighbours.of(place) if kept[number]), (-1, 0.0))
@@ -58,7 +58,7 @@ def replay_bounded(
     stream: Stream, prepared: Prepared, neighbours: Neighbours, bound: Bound, on_progress: Callable[[int], None]
 ) -> Outcome:
     """The server's own policy; what was generated is judged by the labels."""
-    hits, wrong = _nothing(stream)
+    hits, wrong = nothing(stream)
     policy = Policy(bound)
     offsets = [Offset() for _ in stream.texts]
     kept = np.ones(len(stream.texts), dtype=np.bool_)
@@ -93,5 +93,6 @@ def replay_bounded(
     return Outcome(hits, wrong, judged, audits)
 
 
-def _nothing(stream: Stream) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def nothing(stream: Stream) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """No hit and nothing wrong yet, for each request."""
     return np.zeros(len(stream.requests), dtype=np.bool_), np.zeros(len(stream.requests), dtype=np.bool_)

@@ -78,10 +78,11 @@ class _Rows:
     def add(self, entry: int, vector: Vector) -> None:
         place = self._places.get(entry)
         if place is None:
-            place = self._places[entry] = len(self._entries)
-            self._entries.append(entry)
+            place = len(self._entries)
             if place == len(self._vectors):
                 self._resize(2 * place)
+            self._places[entry] = place
+            self._entries.append(entry)
         self._vectors[place] = vector
 
     def remove(self, entry: int) -> None:
