@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pennyweight.server.cache.semantic.bound import Bound
-from pennyweight.server.cache.semantic.guards import Guards, agree, guards_of
-from pennyweight.server.cache.semantic.policy import Candidate, Policy, Verdict
-from pennyweight.server.cache.semantic.threshold_model import Offset
-from pennyweight.server.cache.semantic.wording import Wording, wording_of
+from pennyweight.server.cache.semantic.features import Neighbour
+from pennyweight.server.cache.semantic.policy import Policy, Verdict
+from pennyweight.server.cache.semantic.standing import Standing
+from pennyweight.server.cache.semantic.wording import Wording
 
 from .neighbours import Neighbours
 from .pairs import Stream
@@ -46,47 +46,40 @@ def replay_static(stream: Stream, neighbours: Neighbours, threshold: float) -> O
     return Outcome(hits, wrong)
 
 
-class Prepared:
-    """What is read off each text, once for all bounds."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.guards: list[Guards] = [guards_of(text) for text in stream.texts]
-        self.wordings: list[Wording] = [wording_of(text) for text in stream.texts]
-
-
 def replay_bounded(
-    stream: Stream, prepared: Prepared, neighbours: Neighbours, bound: Bound, on_progress: Callable[[int], None]
+    stream: Stream,
+    wordings: Sequence[Wording],
+    neighbours: Neighbours,
+    bound: Bound,
+    on_progress: Callable[[int], None],
 ) -> Outcome:
-    """The server's own policy; what was generated is judged by the labels."""
+    """The server's own policy, over ``wordings`` of all texts; what was generated is judged by the labels."""
     hits, wrong = nothing(stream)
-    policy = Policy(bound)
-    offsets = [Offset() for _ in stream.texts]
+    policy = Policy(bound, LEAST_COSINE)
+    standings = [Standing() for _ in stream.texts]
     kept = np.ones(len(stream.texts), dtype=np.bool_)
     judged = audits = noted = 0
     for place, request in enumerate(stream.requests):
-        while noted < request.before:
-            if kept[noted]:
-                policy.note(prepared.wordings[noted])
-            noted += 1
+        for number in range(noted, request.before):
+            if kept[number]:
+                policy.note(wordings[number])
+        noted = max(noted, request.before)
         nearest = [(number, cosine) for number, cosine in neighbours.of(place) if kept[number]][:CANDIDATES]
-        agreeing = [
-            (rank, number)
-            for rank, (number, cosine) in enumerate(nearest)
-            if cosine >= LEAST_COSINE and agree(prepared.guards[request.text], prepared.guards[number])
-        ]
         decision = policy.decide(
             hashlib.sha256(stream.texts[request.text].encode()).digest(),
-            prepared.wordings[request.text],
-            [Candidate(prepared.wordings[number], offsets[number], rank) for rank, number in agreeing],
-            [cosine for _, cosine in nearest],
+            wordings[request.text],
+            [Neighbour(cosine, wordings[number], standings[number]) for number, cosine in nearest],
         )
         if decision.place is not None:
-            is_right = stream.is_right(request, agreeing[decision.place][1])
+            meant = nearest[decision.place][0]
+            is_right = stream.is_right(request, meant)
             if decision.verdict is Verdict.HIT:
                 hits[place], wrong[place] = True, not is_right
                 kept[request.text] = False
             else:
                 policy.learn(decision, is_right)
+                if is_right:
+                    standings[request.text] = standings[meant]
                 judged += 1
                 audits += decision.verdict is Verdict.AUDIT
         on_progress(place + 1)

@@ -8,16 +8,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from .bound import Bound
 from .calibration import Calibration
-from .threshold_model import Offset, ThresholdModel
-from .wording import Comparer, Features, Wording
+from .features import Comparer, Features, Neighbour
+from .guards import agree
+from .standing import Standing
+from .threshold_model import ThresholdModel
+from .wording import Wording
 from .wrong_budget import WrongBudget
 
 # The threshold is found anew after so many requests: it moves slowly, and finding it takes longer than a decision.
 REQUESTS_PER_THRESHOLD = 16
+# Wrong answers that were allowed and not given may be given later, spread over so many requests.
+CATCH_UP_REQUESTS = 2000
+AIM = 1.0
+STRICT_AIM = 0.6
 
 
 class Verdict(enum.StrEnum):
@@ -30,82 +35,72 @@ class Verdict(enum.StrEnum):
     EXPLORE = "explore"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A kept text that may be meant: its words, its own threshold's offset, and its rank among the nearest, from 0."""
-
-    wording: Wording
-    offset: Offset
-    rank: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """``place`` is the candidate's, None where there is none; ``odds`` are the log-odds of its being right."""
+    """``place`` is that of the neighbour whose answer is meant, None where there is none; ``odds`` are the log-odds of its being right."""
 
     verdict: Verdict
     place: int | None = None
     features: Features | None = None
-    offset: Offset | None = None
+    standing: Standing | None = None
     odds: float = -math.inf
 
 
 class Policy:
     """One tenant's: nothing that is learned of one tenant's questions tells on another's. Deterministic.
 
-    What is given again and what is explored keep to the bound (see ``bound``); a share of those that would be given is audited.
+    Answers are given from those odds on above which the share of wrong ones keeps to the bound, by the calibration's count of judged
+    ones; over requests also no more than the bound leaves room for by now. Of what would be given a share is audited.
     """
 
-    def __init__(self, bound: Bound) -> None:
+    def __init__(self, bound: Bound, least_cosine: float = 0.0) -> None:
+        """Neighbours below ``least_cosine`` are not looked at."""
         self._bound = bound
+        self._least_cosine = least_cosine
         self._comparer = Comparer()
         self._model = ThresholdModel()
         self._calibration = Calibration(bound.confidence)
+        self._threshold = math.inf
         self.budget = WrongBudget(bound.audit_share)
         self.requests = 0
-        self._threshold = math.inf
-
-    @property
-    def threshold(self) -> float:
-        """The log-odds from which answers are given again now."""
-        return self._threshold
+        self.expected_wrong = 0.0  # of those given, as the calibration has it
 
     def note(self, wording: Wording) -> None:
         """Count the words of a text that is kept."""
         self._comparer.note(wording)
 
-    def decide(self, key: bytes, asked: Wording, near: Sequence[Candidate], cosines: Sequence[float]) -> Decision:
-        """What is done for a request, by the hash of all that it asks; ``near`` are candidates that may be given at all, nearest
-        first, and ``cosines`` those of all the nearest texts."""
+    def decide(self, key: bytes, asked: Wording, neighbours: Sequence[Neighbour]) -> Decision:
+        """What is done for a request, by the hash of all that it asks; ``neighbours`` are the nearest texts, nearest first."""
         self.requests += 1
         self._calibration.request()
         if self.requests % REQUESTS_PER_THRESHOLD == 0:
-            self._threshold = self._calibration.threshold(self._bound.share, over_hits=self._bound.over == "hits")
-        if not near:
-            return Decision(Verdict.NOTHING)
-        crowd = float(np.mean(cosines))
+            self._threshold = self._calibration.threshold(self._allowed_share(), over_hits=self._bound.over == "hits")
         best = Decision(Verdict.NOTHING)
-        for place, one in enumerate(near):
-            cosine, others = cosines[one.rank], cosines[: one.rank] or cosines[one.rank + 1 :]
-            features = self._comparer.features(asked, one.wording, cosine, max(others, default=0.0), crowd)
-            odds = self._model.log_odds(features, one.offset)
+        for place, one in enumerate(neighbours):
+            if one.cosine < self._least_cosine or not agree(asked.guards, one.wording.guards):
+                continue
+            features = self._comparer.features(asked, neighbours, place)
+            odds = self._model.log_odds(features, one.standing)
             if odds > best.odds:
-                best = Decision(Verdict.EXPLORE, place, features, one.offset, odds)
-        self._calibration.came(best.odds)
-        if best.odds < self._threshold or not self._is_affordable():
+                best = Decision(Verdict.EXPLORE, place, features, one.standing, odds)
+        if best.place is None:
             return best
-        # Which of them are audited depends on what is asked and on how many came before, so that one asked often is not always let through.
-        drawn = hashlib.sha256(key + self.requests.to_bytes(8, "little")).digest()
-        audited = int.from_bytes(drawn[:8], "little") < self._bound.audit_share * 2**64
-        verdict = Verdict.AUDIT if audited else Verdict.HIT
-        return Decision(verdict, best.place, best.features, best.offset, best.odds)
+        self._calibration.came(best.odds)
+        if best.odds < self._threshold or not self._has_room():
+            return best
+        verdict = Verdict.AUDIT if self._is_audited(key) else Verdict.HIT
+        if verdict is Verdict.HIT:
+            self.expected_wrong += self._calibration.share_of_wrong()
+        return Decision(verdict, best.place, best.features, best.standing, best.odds)
 
     def learn(self, decision: Decision, is_right: bool) -> None:
-        """Take in what a judge says of the candidate of a request that was explored or audited."""
+        """Take in what a judge says of the answer that was meant for a request that was explored or audited."""
         assert decision.features is not None
-        assert decision.offset is not None
-        self._calibration.judged(decision.odds, is_right)
-        self._model.learn(decision.features, decision.offset, is_right)
+        assert decision.standing is not None
+        if not is_right:
+            is_audit = decision.verdict is Verdict.AUDIT
+            self._calibration.wrong(decision.odds, 1 / self._bound.audit_share if is_audit else 1.0)
+        self._model.learn(decision.features, decision.standing, is_right)
         if decision.verdict is Verdict.AUDIT and not is_right:
             self.budget.saw_wrong()
 
@@ -114,7 +109,25 @@ class Policy:
         if decision.verdict is Verdict.AUDIT:
             self.budget.saw_wrong()
 
-    def _is_affordable(self) -> bool:
-        if not self._bound.strict:
+    def _allowed_share(self) -> float:
+        """The bound; over requests, with what it left unused so far."""
+        share = AIM * self._bound.share
+        if self._bound.strict:
+            return STRICT_AIM * share
+        if self._bound.over == "hits":
+            return share
+        unused = share * self.requests - self.expected_wrong
+        return min(2 * share, max(share / 2, share + unused / CATCH_UP_REQUESTS))
+
+    def _has_room(self) -> bool:
+        if self._bound.over == "hits":
             return True
-        return self.budget.bound() <= self._bound.share * self.requests
+        allowed = AIM * self._bound.share * self.requests
+        if self._bound.strict and self.budget.bound() > self._bound.share * self.requests:
+            return False
+        return self.expected_wrong + self._calibration.share_of_wrong() <= allowed
+
+    def _is_audited(self, key: bytes) -> bool:
+        # By what is asked and how many came before, so that a question that is asked often is not let through every time.
+        drawn = hashlib.sha256(key + self.requests.to_bytes(8, "little")).digest()
+        return int.from_bytes(drawn[:8], "little") < self._bound.audit_share * 2**64
