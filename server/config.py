@@ -258,7 +258,7 @@ class SemanticCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     bound: float = 0.01
     bound_over: Literal["requests", "hits"] = "requests"
     audit_share: float = 0.1
-    strict: bool = True
+    strict: bool = False
     judge: str = "exact"
     least_cosine: float = 0.7
     max_entries: int = 10_000

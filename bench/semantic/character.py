@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
 
 import numpy as np
@@ -20,7 +21,7 @@ def replay_characters(stream: Stream, threshold: float) -> Outcome:
     counts = [_pieces(text) for text in stream.texts]
     frequency = Counter(piece for one in counts for piece in one)
     weights = {piece: math.log((1 + len(counts)) / (1 + seen)) + 1 for piece, seen in frequency.items()}
-    index: dict[str, tuple[list[int], list[float]]] = {}
+    index: dict[str, tuple[array[int], array[float]]] = {}
     scores = np.zeros(len(counts))
     kept = np.ones(len(counts), dtype=np.bool_)
     added = 0
@@ -33,7 +34,7 @@ def replay_characters(stream: Stream, threshold: float) -> Outcome:
         for piece, weight in _unit(counts[request.text], weights).items():
             if piece in index:
                 numbers, values = index[piece]
-                scores[numbers] += weight * np.array(values)
+                scores[np.frombuffer(numbers, dtype=np.int32)] += weight * np.frombuffer(values, dtype=np.float64)
         nearest = int(np.argmax(scores[:added]))
         if scores[nearest] >= threshold:
             hits[place], wrong[place] = True, not stream.is_right(request, nearest)
@@ -54,10 +55,8 @@ def _unit(counts: Counter[str], weights: dict[str, float]) -> dict[str, float]:
     return {piece: value / length for piece, value in found.items()}
 
 
-def _add(index: dict[str, tuple[list[int], list[float]]], number: int, vector: dict[str, float]) -> None:
+def _add(index: dict[str, tuple[array[int], array[float]]], number: int, vector: dict[str, float]) -> None:
     for piece, value in vector.items():
-        numbers, values = index.setdefault(piece, ([], []))
+        numbers, values = index.setdefault(piece, (array("i"), array("d")))
         numbers.append(number)
         values.append(value)
-
-

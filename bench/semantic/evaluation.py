@@ -18,6 +18,8 @@ from .pairs import Stream
 from .replay import Outcome, replay_bounded, replay_static
 
 Over = Literal["requests", "hits"]
+# Hears of stages, of what is done and of all that is to be.
+Tell = Callable[[str, int, int], None]
 OVERS: tuple[Over, ...] = ("requests", "hits")
 
 RESAMPLES = 2000
@@ -91,14 +93,16 @@ def evaluate(
     audit_share: float,
     characters: bool,
     seed: int,
-    tell: Callable[[str, int, int], None],
+    tell: Tell,
 ) -> Evaluation:
-    """Replay the stream each way. ``tell`` hears of stages, requests done and all."""
+    """Replay the stream each way."""
     drawn = np.random.default_rng(seed)
     total = len(stream.requests)
     static = {}
     for number, threshold in enumerate(sweep, 1):
-        static[f"{threshold:.2f}"] = _row(f"cosine {threshold:.2f}", replay_static(stream, neighbours, threshold), drawn)
+        static[f"{threshold:.2f}"] = _row(
+            f"cosine {threshold:.2f}", replay_static(stream, neighbours, threshold), drawn
+        )
         tell("fixed thresholds", number, len(sweep))
     wordings = [wording_of(text) for text in stream.texts]
     bounded = []
@@ -106,7 +110,11 @@ def evaluate(
         name = f"{share:.2%} of {over}{', strict' if strict else ''}"
         bound = Bound(share=share, over=over, strict=strict, audit_share=audit_share)
         outcome = replay_bounded(
-            stream, wordings, neighbours, bound, lambda done, stage=name: tell(stage, done, total)  # type: ignore[misc]
+            stream,
+            wordings,
+            neighbours,
+            bound,
+            lambda done, stage=name: tell(stage, done, total),  # type: ignore[misc]
         )
         row = _row(name, outcome, drawn)
         meeting = [one for one in static.values() if one.share(over) <= share and one.hit_rate.value > 0]
@@ -123,7 +131,9 @@ def evaluate(
     floor = None
     if characters:
         tell("characters", 0, 1)
-        floor = _row(f"TF-IDF of characters {CHARACTER_THRESHOLD:.2f}", replay_characters(stream, CHARACTER_THRESHOLD), drawn)
+        floor = _row(
+            f"TF-IDF of characters {CHARACTER_THRESHOLD:.2f}", replay_characters(stream, CHARACTER_THRESHOLD), drawn
+        )
         tell("characters", 1, 1)
     return Evaluation(
         requests=total,
@@ -152,9 +162,7 @@ def _row(name: str, outcome: Outcome, drawn: np.random.Generator) -> Row:
         name=name,
         hit_rate=_estimate(hits / total, (found[:, 1] + found[:, 2]) / total),
         wrong_of_requests=_estimate(wrong / total, found[:, 2] / total),
-        wrong_of_hits=None
-        if not hits
-        else _estimate(wrong / hits, found[some, 2] / (found[some, 1] + found[some, 2])),
+        wrong_of_hits=None if not hits else _estimate(wrong / hits, found[some, 2] / (found[some, 1] + found[some, 2])),
         judged=outcome.judged,
         audits=outcome.audits,
         along=tuple(_along(outcome)),

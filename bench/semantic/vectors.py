@@ -37,7 +37,10 @@ async def embed(model: str, texts: Sequence[str], on_progress: Callable[[int], N
     found: list[npt.NDArray[np.float32]] = []
     peer = Pennyweight(Path(model), "auto", KV_CACHE_GIB, options=("--served-model-name", "embedder"))
     timeout = aiohttp.ClientTimeout(total=600)
-    async with running(peer) as server, aiohttp.ClientSession(server.url, timeout=timeout, raise_for_status=True) as client:
+    async with (
+        running(peer) as server,
+        aiohttp.ClientSession(server.url, timeout=timeout, raise_for_status=True) as client,
+    ):
         for first in range(0, len(texts), BATCH):
             body: dict[str, Any] = {
                 "model": "embedder",
@@ -49,7 +52,8 @@ async def embed(model: str, texts: Sequence[str], on_progress: Callable[[int], N
             found += [np.frombuffer(base64.b64decode(one.embedding), dtype="<f4") for one in decoded.data]
             on_progress(len(found))
     vectors = np.array(found, dtype=np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return unit
 
 
 def read_vectors(path: Path, model: str, texts: Sequence[str]) -> Vectors | None:

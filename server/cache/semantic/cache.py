@@ -17,10 +17,10 @@ from pennyweight.server.types import Delta, Event, Finished, Request, Started
 
 from .bound import Bound
 from .entries import Entries, Entry
-from .guards import agree, guards_of
+from .features import Neighbour
 from .judge import Case, Judge
 from .partition import Question, may_be_kept, question_of, text_of
-from .policy import Candidate, Decision, Policy, Verdict
+from .policy import Decision, Policy, Verdict
 from .versions import Looked, VersionedIndex
 from .wording import wording_of
 
@@ -32,7 +32,7 @@ RESULTS = (*Verdict, UNEMBEDDED)
 JUDGEMENTS = ("right", "wrong", UNKNOWN)
 # So many of the nearest are looked at, and none of a smaller cosine.
 CANDIDATES = 8
-# Answers that wait for a judge; beyond them none is judged, so that a slow judge holds no memory.
+# Answers that wait for a judge; beyond them none is judged or kept, so that a slow judge holds no memory.
 MAX_JUDGING = 256
 
 
@@ -88,7 +88,7 @@ class SemanticCache:
                 async for event in events:
                     yield event
             return
-        policy = self._policies.setdefault(request.tenant, Policy(self._bound))
+        policy = self._policies.setdefault(request.tenant, Policy(self._bound, self._least_cosine))
         decision, entry = self._decide(policy, question, looked)
         self.results[decision.verdict] += 1
         if entry is not None and decision.verdict is Verdict.HIT:
@@ -105,12 +105,10 @@ class SemanticCache:
                         answer = _whole(seen)
                     yield event
         finally:
-            if entry is not None and (answer is None or len(self._tasks) >= MAX_JUDGING):
+            if answer is not None and len(self._tasks) < MAX_JUDGING:
+                self._start(self._take_in(policy, request, question, looked, answer, decision, entry))
+            elif entry is not None:
                 self._note(policy, decision, None)
-            elif entry is not None and answer is not None:
-                self._start(self._judge(policy, decision, entry, question, answer))
-            if answer is not None:
-                self._start(self._keep(policy, request.tenant, question, looked, answer))
 
     async def settled(self) -> None:
         """Return when what was generated so far is judged and kept."""
@@ -136,18 +134,11 @@ class SemanticCache:
         return self._policies.values()
 
     def _decide(self, policy: Policy, question: Question, looked: Looked) -> tuple[Decision, Entry | None]:
-        asked = guards_of(question.text)
-        near: list[Candidate] = []
-        entries: list[Entry] = []
-        for rank, (number, cosine) in enumerate(looked.nearest):
-            entry = self.entries.get(number)
-            if entry is not None and cosine >= self._least_cosine and agree(asked, entry.guards):
-                near.append(Candidate(entry.wording, entry.offset, rank))
-                entries.append(entry)
-        decision = policy.decide(
-            question.key, wording_of(question.text), near, [cosine for _, cosine in looked.nearest]
-        )
-        return decision, None if decision.place is None else entries[decision.place]
+        found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
+        near = [(entry, cosine) for entry, cosine in found if entry is not None]
+        neighbours = [Neighbour(cosine, entry.wording, entry.standing) for entry, cosine in near]
+        decision = policy.decide(question.key, wording_of(question.text), neighbours)
+        return decision, None if decision.place is None else near[decision.place][0]
 
     def _given(self, entry: Entry, request: Request) -> Iterable[Event]:
         """A kept answer as this request's. What it says of its prompt is the other's; its usage is that of its generation."""
@@ -166,7 +157,7 @@ class SemanticCache:
 
     async def _keep(
         self, policy: Policy, tenant: str, question: Question, looked: Looked, answer: StoredAnswer
-    ) -> None:
+    ) -> Entry | None:
         entry, gone = self.entries.put(tenant, question, answer)
         await self.index.remove(gone)
         if entry is not None:
@@ -174,21 +165,38 @@ class SemanticCache:
             await self.index.add(entry, looked)
             if entry not in self.entries:  # it had to go while it was added
                 await self.index.remove((entry,))
+        return entry
 
     async def _judge(
-        self, policy: Policy, decision: Decision, entry: Entry, question: Question, answer: StoredAnswer
-    ) -> None:
+        self, policy: Policy, decision: Decision, meant: Entry, question: Question, answer: StoredAnswer
+    ) -> bool | None:
         case = Case(
             question=question.text,
             answer=text_of(answer),
-            kept_question=entry.text,
-            kept_answer=text_of(self.entries.give(entry)),
+            kept_question=meant.text,
+            kept_answer=text_of(self.entries.give(meant)),
         )
         is_right = None
         # Of an operator's function, or a model that is not there, anything may come; nothing is learned then.
         with contextlib.suppress(Exception):
             is_right = await self.judge.is_right(case)
         self._note(policy, decision, is_right)
+        return is_right
+
+    async def _take_in(
+        self,
+        policy: Policy,
+        request: Request,
+        question: Question,
+        looked: Looked,
+        answer: StoredAnswer,
+        decision: Decision,
+        meant: Entry | None,
+    ) -> None:
+        """Keep an answer that was generated, and judge by it the one that was near."""
+        entry = await self._keep(policy, request.tenant, question, looked, answer)
+        if meant is not None and await self._judge(policy, decision, meant, question, answer) and entry is not None:
+            entry.standing = meant.standing
 
     def _note(self, policy: Policy, decision: Decision, is_right: bool | None) -> None:
         if is_right is None:

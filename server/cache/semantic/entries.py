@@ -9,9 +9,8 @@ import msgspec
 
 from pennyweight.server.cache.store import StoredAnswer
 
-from .guards import Guards, guards_of
 from .partition import Question
-from .threshold_model import Offset
+from .standing import Standing
 from .wording import Wording, wording_of
 
 # What an entry takes beside its texts' and its answer's bytes: words, trigrams and tables, as measured over short questions; and its
@@ -20,8 +19,8 @@ ENTRY_OVERHEAD = 8192
 BYTES_OF_WORDS = 40
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A kept answer, encoded. ``offset`` is its own threshold's, and is learned."""
+class Entry(msgspec.Struct, eq=False):
+    """A kept answer, encoded. ``standing`` is changed as it is judged, and another's from when both answers were judged to be the same."""
 
     number: int
     tenant: str
@@ -29,11 +28,10 @@ class Entry(msgspec.Struct, frozen=True):
     text: str
     partition: bytes
     key: bytes
-    guards: Guards
     wording: Wording
     answer: bytes
     expires: float
-    offset: Offset
+    standing: Standing
 
     @property
     def nbytes(self) -> int:
@@ -92,11 +90,10 @@ class Entries:
             text=question.text,
             partition=question.partition,
             key=question.key,
-            guards=guards_of(question.text),
             wording=wording_of(question.text),
             answer=self._encode(answer),
             expires=self._clock() + self._ttl,
-            offset=Offset(),
+            standing=Standing(),
         )
         if entry.nbytes > self._max_bytes:
             return None, []

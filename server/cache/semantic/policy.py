@@ -21,8 +21,8 @@ from .wrong_budget import WrongBudget
 REQUESTS_PER_THRESHOLD = 16
 # Wrong answers that were allowed and not given may be given later, spread over so many requests.
 CATCH_UP_REQUESTS = 2000
-AIM = 1.0
-STRICT_AIM = 0.6
+# Of the strict bound a part is taken up by what audits can't tell.
+STRICT_SHARE = 0.6
 
 
 class Verdict(enum.StrEnum):
@@ -111,19 +111,19 @@ class Policy:
 
     def _allowed_share(self) -> float:
         """The bound; over requests, with what it left unused so far."""
-        share = AIM * self._bound.share
-        if self._bound.strict:
-            return STRICT_AIM * share
+        share = self._bound.share
         if self._bound.over == "hits":
             return share
+        if self._bound.strict:
+            return STRICT_SHARE * share
         unused = share * self.requests - self.expected_wrong
         return min(2 * share, max(share / 2, share + unused / CATCH_UP_REQUESTS))
 
     def _has_room(self) -> bool:
         if self._bound.over == "hits":
             return True
-        allowed = AIM * self._bound.share * self.requests
-        if self._bound.strict and self.budget.bound() > self._bound.share * self.requests:
+        allowed = self._bound.share * self.requests
+        if self._bound.strict and self.budget.bound() > allowed:
             return False
         return self.expected_wrong + self._calibration.share_of_wrong() <= allowed
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 import msgspec
+
 from .guards import Guards, guards_of
 from .word_set import word_set
 

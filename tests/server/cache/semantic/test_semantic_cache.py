@@ -43,7 +43,13 @@ class Bench:
         self.engine = ScriptedEngine(script=self._answer)
         self.embedder = WordEmbedder()
         self.engines: dict[str, Engine] = {"scripted": self.engine, "embed": self.embedder, **(more or {})}
-        given: dict[str, Any] = {"tenants": ("*",), "embedder": "embed", "bound": 0.3, "bound_over": "hits", "audit_share": 0.01}
+        given: dict[str, Any] = {
+            "tenants": ("*",),
+            "embedder": "embed",
+            "bound": 0.3,
+            "bound_over": "hits",
+            "audit_share": 0.01,
+        }
         self.now = 0.0
         self.cache: SemanticCache = make_semantic_cache(
             SemanticCacheSettings(**(given | changes)), self.engines, clock=lambda: self.now
@@ -70,6 +76,7 @@ class Bench:
         for verb, subject in itertools.product(VERBS, SUBJECTS):
             await self.ask(f"how do you {verb} {subject} quickly", tenant)
             await self.ask(f"how quickly do you {verb} {subject}", tenant)
+            await self.ask(f"quickly how do you {verb} {subject}", tenant)
 
     @staticmethod
     def _answer(request: Request) -> list[Delta]:
@@ -79,13 +86,18 @@ class Bench:
         return says(" ".join(about), f" for {request.tenant}")
 
 
+async def serves(bench: Bench, version: str) -> None:
+    while bench.cache.index.serving != version:  # noqa: ASYNC110 (a flip has no event)
+        await asyncio.sleep(0.001)
+
+
 async def test_what_was_asked_in_other_words_is_answered_once_it_was_learned() -> None:
     bench = Bench()
     await bench.warm()
-    assert await bench.ask("how do you grow ferries now") == (None, "ferries grow for ann")
-    assert (await bench.ask("so how do you grow ferries now"))[0] == "semantic"
+    assert await bench.ask("how do you paint and grow ferries") == (None, "ferries grow paint for ann")
+    assert (await bench.ask("how do you grow and paint ferries"))[0] == "semantic"
     asked = len(bench.engine.left)
-    assert await bench.ask("so now how do you grow ferries") == ("semantic", "ferries grow for ann")
+    assert await bench.ask("do you grow and paint ferries how") == ("semantic", "ferries grow paint for ann")
     assert len(bench.engine.left) == asked
     assert bench.cache.results["hit"] > 10
     assert bench.cache.judged["right"] > 10
@@ -102,7 +114,12 @@ async def test_the_same_to_the_letter_is_given_without_a_look() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(VERBS[:3]), st.sampled_from(SUBJECTS[:3]), st.booleans(), st.sampled_from("ab")), max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(VERBS[:3]), st.sampled_from(SUBJECTS[:3]), st.booleans(), st.sampled_from("ab")),
+        max_size=60,
+    )
+)
 def test_no_answer_crosses_tenants(asked: list[tuple[str, str, bool, str]]) -> None:
     async def run() -> None:
         bench = Bench(bound=0.9)
@@ -138,7 +155,12 @@ async def test_only_who_opted_in_takes_part() -> None:
         {"sampling": {"max_tokens": 7}},
         {"sampling": {"seed": 1}},
         {"sampling": {"stop": ("x",)}},
-        {"messages": (Message(role="system", content="Be brief."), Message(role="user", content="how do you grow apples"))},
+        {
+            "messages": (
+                Message(role="system", content="Be brief."),
+                Message(role="user", content="how do you grow apples"),
+            )
+        },
         {
             "messages": (
                 Message(role="user", content="hello"),
@@ -199,9 +221,7 @@ async def test_a_text_beyond_the_window_never_meets_another() -> None:
     assert len(bench.cache.entries) == 0
 
 
-@pytest.mark.parametrize(
-    "reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER], ids=["cut off", "filtered"]
-)
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER], ids=["cut off", "filtered"])
 async def test_what_is_not_whole_is_not_kept(reason: FinishReason) -> None:
     bench = Bench()
     bench.engine.script = lambda request: says("Hello", reason=reason)
@@ -258,22 +278,20 @@ async def test_another_version_of_the_embedder_is_filled_before_it_serves_and_th
     bench.engines["embed"] = new
     kept, index = len(bench.cache.entries), bench.cache.index
     assert kept > BATCH
-    assert (await bench.ask("so how do you grow apples quickly"))[0] == "semantic"
+    assert (await bench.ask("how do you quickly grow apples"))[0] == "semantic"
     assert index.serving == "words@1"
-    while index.serving == "words@1":
-        await asyncio.sleep(0.001)
+    await serves(bench, "words@2")
     assert sorted(new.embedded) == sorted(entry.text for entry in bench.cache.entries)
     asked = len(old.embedded)
-    assert (await bench.ask("so how do you grow bridges quickly"))[0] == "semantic"
+    assert (await bench.ask("how do you quickly grow bridges"))[0] == "semantic"
     await bench.ask("what else is there")
     assert len(old.embedded) == asked
     bench.engines["embed"] = old
     await bench.ask("how do you paint drums")
-    while index.serving == "words@2":
-        await asyncio.sleep(0.001)
+    await serves(bench, "words@1")
     # What came since is all that had to be embedded.
     assert len(old.embedded) <= asked + 3
-    assert (await bench.ask("so how do you grow clouds quickly"))[0] == "semantic"
+    assert (await bench.ask("how do you quickly grow clouds"))[0] == "semantic"
     assert index.flips == 2
 
 
@@ -282,7 +300,7 @@ async def test_a_backfill_that_fails_leaves_the_old_version_serving() -> None:
     await bench.warm()
     bench.engines["embed"] = WordEmbedder(version="2", error=EngineDead("It is dead."))
     for _ in range(3):
-        assert (await bench.ask("so how do you grow apples quickly"))[0] == "semantic"
+        assert (await bench.ask("how do you quickly grow apples"))[0] == "semantic"
     assert bench.cache.index.serving == "words@1"
     await bench.cache.aclose()
 
