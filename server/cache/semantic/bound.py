@@ -18,5 +18,5 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 0.01
     over: Literal["requests", "hits"] = "requests"
     audit_share: float = 0.1
-    confidence: float = 2.0
+    confidence: float = 1.0
     strict: bool = False

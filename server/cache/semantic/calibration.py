@@ -20,9 +20,9 @@ Counts = npt.NDArray[np.float64]
 class Calibration:
     """What judges said of answers, by the log-odds that the model gave them.
 
-    Above some odds there were as many wrong ones among all who came as were seen among those judged, each of which stands for as many as
-    its chance of being judged says (Horvitz and Thompson 1952): an audit for 1 / audit_share, what was explored for itself. Of that the upper end of
-    a band of ``confidence`` standard deviations (of a weighted Poisson count) has to keep to the bound. The model's odds give the order alone; that they
+    The share of wrong ones among all that came above some odds is that among those judged, each of which counts as many times as its
+    chance of being judged says (Hájek's ratio of Horvitz and Thompson's sums): an audit 1 / audit_share times, what was explored once. The upper
+    end of a band of ``confidence`` standard deviations (of a weighted Poisson count) has to keep to the bound. The model's odds give the order alone; that they
     are right is not assumed, but that the next requests are like the last ones is.
     """
 
@@ -31,6 +31,7 @@ class Calibration:
         self._came = np.zeros(STEPS)
         self._wrong = np.zeros(STEPS)
         self._variance = np.zeros(STEPS)
+        self._judged = np.zeros(STEPS)
         self._requests = 0.0
         self._share = 1.0
 
@@ -39,7 +40,7 @@ class Calibration:
         self._requests += 1
         if self._requests >= 2 * HALF_LIFE:
             self._requests /= 2
-            for counts in (self._came, self._wrong, self._variance):
+            for counts in (self._came, self._judged, self._wrong, self._variance):
                 counts /= 2
 
     def came(self, odds: float) -> None:
@@ -47,9 +48,11 @@ class Calibration:
         if odds >= LOWEST:
             self._came[_step(odds)] += 1
 
-    def wrong(self, odds: float, weight: float) -> None:
-        """One that came was found wrong, and stands for ``weight`` that did."""
+    def judged(self, odds: float, is_right: bool, weight: float) -> None:
+        """What was found of one that came, which counts ``weight`` times."""
         if odds >= LOWEST:
+            self._judged[_step(odds)] += weight
+        if odds >= LOWEST and not is_right:
             self._wrong[_step(odds)] += weight
             self._variance[_step(odds)] += weight * weight
 
@@ -57,12 +60,13 @@ class Calibration:
         """The lowest odds above which the share of wrong answers, in all requests or in those answered, is at most ``share``.
         Infinite where there are none."""
         came, seen = _above(self._came), _above(self._wrong) + UNSEEN
-        highest = seen + self._confidence * np.sqrt(_above(self._variance) + UNSEEN)
+        each = came / np.maximum(_above(self._judged), 1.0)
+        highest = each * (seen + self._confidence * np.sqrt(_above(self._variance) + UNSEEN))
         allowed = np.flatnonzero(highest <= share * (came if over_hits else self._requests))
         if not len(allowed):
             return math.inf
         place = int(allowed[0])
-        self._share = min(1.0, float(seen[place] / max(came[place], 1.0)))
+        self._share = min(1.0, float(each[place] * seen[place] / max(came[place], 1.0)))
         return LOWEST + place * (HIGHEST - LOWEST) / STEPS
 
     def share_of_wrong(self) -> float:

@@ -21,6 +21,8 @@ from .wrong_budget import WrongBudget
 REQUESTS_PER_THRESHOLD = 16
 # Wrong answers that were allowed and not given may be given later, spread over so many requests.
 CATCH_UP_REQUESTS = 2000
+# What these would allow is kept back: the first estimates are of few judged answers.
+WARM_UP_REQUESTS = 250
 # Of the strict bound a part is taken up by what audits can't tell.
 STRICT_SHARE = 0.6
 
@@ -97,9 +99,8 @@ class Policy:
         """Take in what a judge says of the answer that was meant for a request that was explored or audited."""
         assert decision.features is not None
         assert decision.standing is not None
-        if not is_right:
-            is_audit = decision.verdict is Verdict.AUDIT
-            self._calibration.wrong(decision.odds, 1 / self._bound.audit_share if is_audit else 1.0)
+        is_audit = decision.verdict is Verdict.AUDIT
+        self._calibration.judged(decision.odds, is_right, 1 / self._bound.audit_share if is_audit else 1.0)
         self._model.learn(decision.features, decision.standing, is_right)
         if decision.verdict is Verdict.AUDIT and not is_right:
             self.budget.saw_wrong()
@@ -116,15 +117,15 @@ class Policy:
             return share
         if self._bound.strict:
             return STRICT_SHARE * share
-        unused = share * self.requests - self.expected_wrong
+        unused = share * (self.requests - WARM_UP_REQUESTS) - self.expected_wrong
         return min(2 * share, max(share / 2, share + unused / CATCH_UP_REQUESTS))
 
     def _has_room(self) -> bool:
         if self._bound.over == "hits":
             return True
-        allowed = self._bound.share * self.requests
-        if self._bound.strict and self.budget.bound() > allowed:
+        if self._bound.strict and self.budget.bound() > self._bound.share * self.requests:
             return False
+        allowed = self._bound.share * (self.requests - WARM_UP_REQUESTS)
         return self.expected_wrong + self._calibration.share_of_wrong() <= allowed
 
     def _is_audited(self, key: bytes) -> bool:
