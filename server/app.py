@@ -21,7 +21,14 @@ from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
 from .cache.semantic.wiring import make_semantic_cache
-from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, SemanticCacheSettings, Settings, UpstreamSettings
+from .config import (
+    EngineSettings,
+    OverloadSettings,
+    ResponseCacheSettings,
+    SemanticCacheSettings,
+    Settings,
+    UpstreamSettings,
+)
 from .config_file import PRICES_VARIABLE
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
@@ -40,8 +47,8 @@ from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import ResponseCacheCollector
 from .telemetry.router import RouterCollector
-from .tenants import Tenants
 from .telemetry.semantic_cache import SemanticCacheCollector
+from .tenants import Tenants
 
 # What a page of another origin may read of an answer beside its body.
 EXPOSED_HEADERS = ("x-request-id", "x-pennyweight-warning", "x-pennyweight-cache", "x-pennyweight-route", "retry-after")
