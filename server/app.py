@@ -20,7 +20,15 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .cache.semantic.wiring import make_semantic_cache
+from .config import (
+    EngineSettings,
+    OverloadSettings,
+    ResponseCacheSettings,
+    SemanticCacheSettings,
+    Settings,
+    UpstreamSettings,
+)
 from .config_file import PRICES_VARIABLE
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
@@ -39,6 +47,7 @@ from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import ResponseCacheCollector
 from .telemetry.router import RouterCollector
+from .telemetry.semantic_cache import SemanticCacheCollector
 from .tenants import Tenants
 
 # What a page of another origin may read of an answer beside its body.
@@ -78,6 +87,10 @@ def create_app(
         overload = Overload(settings.overload)
         metrics.registry.register(OverloadCollector(overload, metrics.engines))
         around.append(overload.around)
+    if settings.semantic_cache.tenants:
+        semantic_cache = make_semantic_cache(settings.semantic_cache, engines)
+        metrics.registry.register(SemanticCacheCollector(semantic_cache))
+        around.append(semantic_cache.around)
     if settings.response_cache.max_bytes:
         cache = ResponseCache(settings.response_cache)
         metrics.registry.register(ResponseCacheCollector(cache))
@@ -208,6 +221,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
         f"overload: {_described_overload(settings.overload)}",
+        f"semantic cache: {_described_semantic_cache(settings.semantic_cache)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
@@ -239,6 +253,15 @@ def _described_overload(overload: OverloadSettings) -> str:
     wait = "without a bound" if overload.max_wait is None else f"of {overload.max_wait:g} s at most"
     pace = "" if overload.max_tpot is None else f", {overload.max_tpot:g} s between tokens"
     return f"a line for each engine, better priorities first, waits {wait}{pace}"
+
+
+def _described_semantic_cache(cache: SemanticCacheSettings) -> str:
+    if not cache.tenants:
+        return "off"
+    return (
+        f"{len(cache.tenants)} tenants, embedded by {cache.embedder}, wrong answers at most {cache.bound:.2%} of {cache.bound_over}, "
+        f"judged by {cache.judge}, {cache.max_entries} answers of {cache.ttl:g} s at most, index {cache.index.partition('://')[0]}"
+    )
 
 
 def _described(model: EngineSettings | UpstreamSettings) -> str:

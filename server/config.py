@@ -242,6 +242,31 @@ class OverloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     max_tpot: float | None = None
 
 
+class SemanticCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The semantic cache: answers to what the same tenant asked in other words. Off without ``tenants`` ("*" is all) and an ``embedder``,
+    a model of this server or an alias that makes embeddings, which has ``embed_timeout`` seconds for a text.
+
+    At most ``bound`` of ``bound_over`` get a wrong answer; what would be answered is generated and judged all the same for
+    ``audit_share`` of it. With ``strict`` the bound over requests holds by these audits alone. ``judge`` is ``exact``, ``model:NAME`` or
+    ``function:MODULE:NAME``. Texts of a cosine below ``least_cosine`` are not looked at. ``index`` is ``memory``, or the URL of
+    a PostgreSQL with pgvector.
+    """
+
+    tenants: tuple[str, ...] = ()
+    embedder: str | None = None
+    embed_timeout: float = 0.25
+    bound: float = 0.01
+    bound_over: Literal["requests", "hits"] = "requests"
+    audit_share: float = 0.1
+    strict: bool = False
+    judge: str = "exact"
+    least_cosine: float = 0.7
+    max_entries: int = 10_000
+    max_bytes: int = 256 * 1024 * 1024
+    ttl: float = 3600.0
+    index: str = "memory"
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -277,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
     overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
+    semantic_cache: SemanticCacheSettings = msgspec.field(default_factory=SemanticCacheSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)

@@ -34,6 +34,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Trains and judges what the server loads.
     "bench.router": ("bench", "server.router.learned", "server.errors"),
     "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
+    # What decides in the server is replayed over a stream of pairs, which no server would be asked twenty thousand times for.
+    "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),

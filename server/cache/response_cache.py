@@ -22,7 +22,8 @@ from .store import AnswerStore, StoredAnswer
 
 class CacheResult(enum.StrEnum):
     """What the response cache did for a request: gave a stored answer, had it share the generation of another that was under way,
-    had it generated and kept, or took no part."""
+    had it generated and kept, or took no part. A cache inside it (the semantic one) that answers has an answer's header say so;
+    here that is a miss."""
 
     HIT = "hit"
     SHARED = "shared"
@@ -74,7 +75,8 @@ class ResponseCache:
 
     def _landed(self, key: bytes, answer: StoredAnswer | None) -> None:
         del self._flights[key]
-        if answer is not None:
+        # What a cache inside this one gave was generated for another request.
+        if answer is not None and answer.started.cache is None:
             self.store.put(key, answer)
 
 
@@ -82,7 +84,11 @@ def _own(started: Started, request: Request, result: CacheResult) -> Started:
     """What the answer to another request began with, as this one's. It waited in no queue where nothing was generated for it."""
     waited = started.queue_seconds if result is CacheResult.MISS else None
     return msgspec.structs.replace(
-        started, request_id=request.id, model=request.model, queue_seconds=waited, cache=result.value
+        started,
+        request_id=request.id,
+        model=request.model,
+        queue_seconds=waited,
+        cache=result.value if started.cache is None else started.cache,
     )
 
 
