@@ -58,6 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config_values": ("server.errors",),
     "server.strict_yaml": ("server.errors",),
     "server.retry_budget": (),
+    "server.config_routing": (),
     "server.config": ("server.errors",),
     "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
