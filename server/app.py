@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .config import FaqSettings, OverloadSettings, ResponseCacheSettings, Settings, TemplateSettings, UpstreamSettings
 from .config_file import PRICES_VARIABLE
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
@@ -30,7 +30,7 @@ from .gateway import Gateway
 from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
-from .model_names import described_models
+from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
@@ -241,9 +241,13 @@ def _described_overload(overload: OverloadSettings) -> str:
     return f"a line for each engine, better priorities first, waits {wait}{pace}"
 
 
-def _described(model: EngineSettings | UpstreamSettings) -> str:
+def _described(model: AnyEngineSettings) -> str:
     if isinstance(model, UpstreamSettings):
         name = model.model or "by the name that the client gave"
         return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
+    if isinstance(model, FaqSettings):
+        return f"faq, {', '.join(model.documents)}, from a score of {model.threshold:g} on"
+    if isinstance(model, TemplateSettings):
+        return f"template, a text of {len(model.text)} characters"
     adapters = f", adapters of {model.adapters_dir}" if model.adapters_dir else ""
     return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once{adapters}"

@@ -128,8 +128,28 @@ class TokenPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     cached_input: float | None = None
 
 
+class FaqSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that answers from FAQ ``documents`` (.jsonl, .csv, .md) and has no weights. Fields of its ``template`` are answer, question,
+    id, tags and document. An entry that scores below ``threshold`` is no answer: 1 is about a question that has all the words.
+    ``check_interval`` is between two looks whether a document has changed, in seconds.
+    """
+
+    documents: tuple[str, ...]
+    template: str = "{answer}"
+    threshold: float = 0.5
+    check_interval: float = 5.0
+
+
+class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that gives one ``text`` to all, with the fields model, date, request_id and, if it is set, ``retry_after`` (seconds)."""
+
+    text: str
+    retry_after: int | None = None
+
+
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded.
+    """One of several models: on this machine (``local``), another server's (``upstream``), or answers without a model (``faq``,
+    ``template``). A ``pinned`` one stays loaded.
 
     One with a ``sleep_level`` is put to sleep where others are unloaded, as far as its engine can: at level 1 its weights are kept
     in the host's memory, at level 2 its process alone. ``price`` is what its tokens cost, or the id of a model in the price book.
@@ -137,6 +157,8 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     local: EngineSettings | None = None
     upstream: UpstreamSettings | None = None
+    faq: FaqSettings | None = None
+    template: TemplateSettings | None = None
     pinned: bool = False
     sleep_level: Literal[1, 2] | None = None
     price: str | TokenPrice | None = None
