@@ -57,7 +57,7 @@ def script_shares(text: str) -> Mapping[str, float]:
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     num_rare_han = 0
     if points.max() >= _BASIC_PLANE:
-        num_rare_han = np.count_nonzero((points >= _FIRST_HAN_PLANE) & (points <= _LAST_HAN_PLANE))
+        num_rare_han = int(np.count_nonzero((points >= _FIRST_HAN_PLANE) & (points <= _LAST_HAN_PLANE)))
         points = points[points < _BASIC_PLANE]
     counts = np.bincount(_table()[points], minlength=len(SCRIPTS) + 1)
     counts[_HAN] += num_rare_han

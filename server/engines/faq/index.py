@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -73,7 +74,9 @@ class FaqIndex:
         phrase = " ".join(asked)
         # Stable, so that those before come first.
         best = np.argsort(-scores, kind="stable").tolist()
-        candidates = [place for place in best if scores[place] > 0.0 and self.entries[place].is_valid(day)][:CANDIDATES]
+        matching = itertools.takewhile(lambda place: scores[place] > 0.0, best)
+        valid = (place for place in matching if self.entries[place].is_valid(day))
+        candidates = list(itertools.islice(valid, CANDIDATES))
         candidates += [
             place
             for place in self._places.get(phrase, ())

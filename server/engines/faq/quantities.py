@@ -55,19 +55,21 @@ def quantities(text: str) -> tuple[Quantity, ...]:
     found: list[Quantity] = []
     rest, at = [], 0
     for match in _DATE.finditer(text):
-        readings = frozenset(_dates(match))
-        if not readings:
+        dates = _dates(match)
+        if not dates:
             continue
-        found.append(Quantity(readings))
-        found += [Quantity(frozenset({Decimal(year)})) for year in {one[0] for one in readings} if year is not None]
+        found.append(Quantity(frozenset(dates)))
+        # All readings have the same one.
+        year = next(iter(dates))[0]
+        found += [] if year is None else [Quantity(frozenset({Decimal(year)}))]
         rest.append(text[at : match.start()])
         at = match.end()
     rest.append(text[at:])
     for match in _NUMBER.finditer(" | ".join(rest)):
         unit = (match["before"] or match["after"] or "").strip().casefold()
         unit = "%" if unit == "percent" else _CURRENCIES.get(unit, unit)
-        if readings := frozenset[Decimal | tuple[int | None, int, int]](_numbers(match["number"])):
-            found.append(Quantity(readings, unit))
+        if numbers := _numbers(match["number"]):
+            found.append(Quantity(frozenset(numbers), unit))
     return tuple(found)
 
 

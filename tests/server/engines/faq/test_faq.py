@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -132,16 +133,10 @@ async def test_documents_are_looked_at_by_themselves(documents: Path) -> None:
     for _ in range(100):
         if told:
             break
-        await engine_pause()
+        await asyncio.sleep(0.05)
     assert told == [None]
     assert engine.capabilities().fingerprint != before
     await engine.aclose()
-
-
-async def engine_pause() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.05)
 
 
 async def test_the_same_documents_have_the_same_fingerprint(documents: Path) -> None:
