@@ -34,6 +34,7 @@ from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
+from .telemetry.breakers import BreakerCollector
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
@@ -87,6 +88,7 @@ def create_app(
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:
         metrics.registry.register(RouterCollector(routing))
+        metrics.registry.register(BreakerCollector(routing.breakers, routing.budget))
     gateway = Gateway(
         settings=settings,
         engines=engines,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from pennyweight.server.types import ChatPrompt, ConstraintKind, Request, TextPrompt, TokensPrompt
+from pennyweight.server.types import ChatPrompt, ConstraintKind, Request, TextPrompt
 
 from .code_lines import code_share, has_fence
+from .prompt_text import characters
 from .scripts import script_shares
 
-# A rough rule for most languages' text, for prompts that come as token ids.
-CHARACTERS_PER_TOKEN = 4
 # How many characters are looked through, half of them at the beginning and half at the end, so that a long prompt takes no longer.
 LOOKED_THROUGH_FOR_CODE = 4096
 LOOKED_THROUGH_FOR_SCRIPTS = 1024
@@ -36,13 +35,7 @@ class PromptFacts:
     @functools.cached_property
     def num_chars(self) -> int:
         """Characters of all that is said in the prompt; of token ids an estimate."""
-        match self._request.prompt:
-            case ChatPrompt(messages=messages):
-                return sum(len(message.content or "") for message in messages)
-            case TextPrompt(text=text):
-                return len(text)
-            case TokensPrompt(token_ids=token_ids):
-                return len(token_ids) * CHARACTERS_PER_TOKEN
+        return characters(self._request.prompt)
 
     @functools.cached_property
     def num_turns(self) -> int:

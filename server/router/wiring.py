@@ -30,6 +30,7 @@ class Routing:
     engines: Mapping[str, RouterEngine]
     chain: Chain
     breakers: Mapping[str, CircuitBreaker]
+    budget: RetryBudget
     tally: Tally
 
 
@@ -58,7 +59,8 @@ def make_routing(
             engine = wrap(engine)
         return engine
 
-    chain = Chain(router, engine_of, breakers, RetryBudget(own.fallback_budget), clock)
+    budget = RetryBudget(own.fallback_budget)
+    chain = Chain(router, engine_of, breakers, budget, clock)
     tally = Tally()
     served = [tiers] + [(tier,) for tier in tiers]
     return Routing(
@@ -68,6 +70,7 @@ def make_routing(
         },
         chain=chain,
         breakers=breakers,
+        budget=budget,
         tally=tally,
     )
 

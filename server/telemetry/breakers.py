@@ -30,7 +30,9 @@ class BreakerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(
-            PREFIX + "breaker_state", "1 for the state that the model's breaker is in.", labels=["model_name", "state"]
+            PREFIX + "router_breaker_state",
+            "1 for the state that the model's breaker is in.",
+            labels=["model_name", "state"],
         )
         for name, breaker in self._breakers.items():
             now = breaker.state
@@ -38,15 +40,17 @@ class BreakerCollector(Collector):
                 state.add_metric([name, one.value], float(one is now))
         yield state
         for counter, what in _COUNTERS.items():
-            family = CounterMetricFamily(f"{PREFIX}breaker_{counter}", what, labels=["model_name"])
+            family = CounterMetricFamily(f"{PREFIX}router_breaker_{counter}", what, labels=["model_name"])
             for name, breaker in self._breakers.items():
                 family.add_metric([name], getattr(breaker, counter))
             yield family
         budget = self._budget
-        yield CounterMetricFamily(PREFIX + "second_tries", "Second tries and fallbacks that were made.", budget.taken)
         yield CounterMetricFamily(
-            PREFIX + "second_tries_refused",
+            PREFIX + "router_second_tries", "Second tries and fallbacks that were made.", budget.taken
+        )
+        yield CounterMetricFamily(
+            PREFIX + "router_second_tries_refused",
             "Second tries and fallbacks that the budget had no room for.",
             budget.refused,
         )
-        yield GaugeMetricFamily(PREFIX + "second_tries_left", "How many the budget has left.", budget.balance)
+        yield GaugeMetricFamily(PREFIX + "router_second_tries_left", "How many the budget has left.", budget.balance)

@@ -302,10 +302,10 @@ def test_prometheus_reads_states_counts_and_the_budget() -> None:
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"pennyweight:{name}", labels)
 
-    assert value("breaker_state", model_name="dear", state="half_open") == 1.0
-    assert value("breaker_state", model_name="dear", state="open") == 0.0
-    assert value("breaker_openings_total", model_name="dear") == 1.0
-    assert value("breaker_probes_total", model_name="dear") == 1.0
-    assert value("second_tries_total") == 1.0
-    assert value("second_tries_refused_total") == 2.0
-    assert value("second_tries_left") == 0.0
+    assert value("router_breaker_state", model_name="dear", state="half_open") == 1.0
+    assert value("router_breaker_state", model_name="dear", state="open") == 0.0
+    assert value("router_breaker_openings_total", model_name="dear") == 1.0
+    assert value("router_breaker_probes_total", model_name="dear") == 1.0
+    assert value("router_second_tries_total") == 1.0
+    assert value("router_second_tries_refused_total") == 2.0
+    assert value("router_second_tries_left") == 0.0

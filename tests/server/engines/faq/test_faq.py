@@ -89,6 +89,23 @@ async def test_what_they_do_not_know_is_an_error_of_its_own(server: WrittenServe
     assert caught.value.code == "no_answer"
 
 
+async def test_a_list_of_fallbacks_goes_on_where_they_do_not_know(documents: Path) -> None:
+    text = f"""
+models:
+  faq: {{engine: faq, documents: [{documents}/faq.jsonl]}}
+  sorry: {{engine: template, text: "Sorry."}}
+tiers:
+  help: {{models: [faq], fallbacks: [sorry]}}
+"""
+    async with written_server(documents, text) as server:
+        for question, expected in [
+            ("opening hours", "From 9 to 18.\nNot on {Sundays}."),
+            ("boil an egg", "Sorry."),
+        ] * 4:
+            answer = await server.client.chat.completions.create(model="auto", messages=message(question))
+            assert answer.choices[0].message.content == expected
+
+
 async def test_changed_documents_are_read_again_and_answers_of_before_are_not_kept(
     server: WrittenServer, documents: Path
 ) -> None:
