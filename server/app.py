@@ -22,11 +22,12 @@ from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.response_cache import ResponseCache
 from .cache.semantic.wiring import make_semantic_cache
 from .config import (
-    EngineSettings,
+    FaqSettings,
     OverloadSettings,
     ResponseCacheSettings,
     SemanticCacheSettings,
     Settings,
+    TemplateSettings,
     UpstreamSettings,
 )
 from .config_file import PRICES_VARIABLE
@@ -38,10 +39,11 @@ from .gateway import Gateway
 from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
-from .model_names import described_models
+from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
+from .telemetry.breakers import BreakerCollector
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
@@ -100,6 +102,7 @@ def create_app(
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:
         metrics.registry.register(RouterCollector(routing))
+        metrics.registry.register(BreakerCollector(routing.breakers, routing.budget))
     gateway = Gateway(
         settings=settings,
         engines=engines,
@@ -264,9 +267,13 @@ def _described_semantic_cache(cache: SemanticCacheSettings) -> str:
     )
 
 
-def _described(model: EngineSettings | UpstreamSettings) -> str:
+def _described(model: AnyEngineSettings) -> str:
     if isinstance(model, UpstreamSettings):
         name = model.model or "by the name that the client gave"
         return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
+    if isinstance(model, FaqSettings):
+        return f"faq, {', '.join(model.documents)}, from a score of {model.threshold:g} on"
+    if isinstance(model, TemplateSettings):
+        return f"template, a text of {len(model.text)} characters"
     adapters = f", adapters of {model.adapters_dir}" if model.adapters_dir else ""
     return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once{adapters}"

@@ -52,8 +52,18 @@ class ResponseCache:
         return is_deterministic(request) if request.cached is None else request.cached
 
     async def generate(self, engine: Engine, request: Request) -> AsyncGenerator[Event]:
-        """A request's events: stored ones, those of a generation that is under way, or of one that is begun for it."""
-        key = request_key(request, engine.capabilities())
+        """A request's events: stored ones, those of a generation that is under way, or of one that is begun for it.
+
+        An engine whose answers can't be repeated is asked each time.
+        """
+        capabilities = engine.capabilities()
+        if not capabilities.is_repeatable:
+            self.results[CacheResult.BYPASS] += 1
+            async with aclosing(engine.generate(request)) as events:
+                async for event in events:
+                    yield event
+            return
+        key = request_key(request, capabilities)
         answer = self.store.get(key)
         if answer is not None:
             self.results[CacheResult.HIT] += 1
