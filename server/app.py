@@ -22,7 +22,16 @@ from .auth import PUBLIC_PATHS, RequireApiKey
 from .cache.only_kept import only_kept
 from .cache.open_cache import open_cache, shown_store
 from .cache.response_cache import ResponseCache
-from .config import EngineSettings, OverloadSettings, ResponseCacheSettings, Settings, UpstreamSettings
+from .cache.semantic.wiring import make_semantic_cache
+from .config import (
+    FaqSettings,
+    OverloadSettings,
+    ResponseCacheSettings,
+    SemanticCacheSettings,
+    Settings,
+    TemplateSettings,
+    UpstreamSettings,
+)
 from .config_file import PRICES_VARIABLE
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
@@ -32,16 +41,18 @@ from .gateway import Gateway
 from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
-from .model_names import described_models
+from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
+from .telemetry.breakers import BreakerCollector
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
 from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
 from .telemetry.router import RouterCollector
+from .telemetry.semantic_cache import SemanticCacheCollector
 from .tenants import Tenants
 
 # What a page of another origin may read of an answer beside its body.
@@ -96,6 +107,10 @@ def create_app(
         metrics.registry.register(OverloadCollector(overload, metrics.engines))
         around.append(overload.around)
     around.append(only_kept)
+    if settings.semantic_cache.tenants:
+        semantic_cache = make_semantic_cache(settings.semantic_cache, engines)
+        metrics.registry.register(SemanticCacheCollector(semantic_cache))
+        around.append(semantic_cache.around)
     cache = None
     if settings.response_cache.max_bytes:
         ages = AgeHistogram(metrics.registry)
@@ -107,6 +122,7 @@ def create_app(
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:
         metrics.registry.register(RouterCollector(routing))
+        metrics.registry.register(BreakerCollector(routing.breakers, routing.budget))
     gateway = Gateway(
         settings=settings,
         engines=engines,
@@ -236,6 +252,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
         f"overload: {_described_overload(settings.overload)}",
+        f"semantic cache: {_described_semantic_cache(settings.semantic_cache)}",
         *(f"model {', '.join(names)}: {_described(one)}" for names, one in described_models(settings)),
         f"shutdown: {http.grace_period:g} s for what is under way",
     ]
@@ -271,9 +288,22 @@ def _described_overload(overload: OverloadSettings) -> str:
     return f"a line for each engine, better priorities first, waits {wait}{pace}"
 
 
-def _described(model: EngineSettings | UpstreamSettings) -> str:
+def _described_semantic_cache(cache: SemanticCacheSettings) -> str:
+    if not cache.tenants:
+        return "off"
+    return (
+        f"{len(cache.tenants)} tenants, embedded by {cache.embedder}, wrong answers at most {cache.bound:.2%} of {cache.bound_over}, "
+        f"judged by {cache.judge}, {cache.max_entries} answers of {cache.ttl:g} s at most, index {cache.index.partition('://')[0]}"
+    )
+
+
+def _described(model: AnyEngineSettings) -> str:
     if isinstance(model, UpstreamSettings):
         name = model.model or "by the name that the client gave"
         return f"upstream, {model.base_url}, {name}, {model.dialect} dialect, {model.max_connections} connections"
+    if isinstance(model, FaqSettings):
+        return f"faq, {', '.join(model.documents)}, from a score of {model.threshold:g} on"
+    if isinstance(model, TemplateSettings):
+        return f"template, a text of {len(model.text)} characters"
     adapters = f", adapters of {model.adapters_dir}" if model.adapters_dir else ""
     return f"{model.kind}, {model.model}, dtype {model.dtype}, device {model.device}, {model.max_num_seqs} at once{adapters}"

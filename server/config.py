@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .config_routing import Rule
+
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where and for whom the server listens. Times are in seconds."""
@@ -128,8 +130,28 @@ class TokenPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     cached_input: float | None = None
 
 
+class FaqSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that answers from FAQ ``documents`` (.jsonl, .csv, .md) and has no weights. Fields of its ``template`` are answer, question,
+    id, tags and document. An entry that scores below ``threshold`` is no answer: 1 is about a question that has all the words.
+    ``check_interval`` is between two looks whether a document has changed, in seconds.
+    """
+
+    documents: tuple[str, ...]
+    template: str = "{answer}"
+    threshold: float = 0.5
+    check_interval: float = 5.0
+
+
+class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that gives one ``text`` to all, with the fields model, date, request_id and, if it is set, ``retry_after`` (seconds)."""
+
+    text: str
+    retry_after: int | None = None
+
+
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of several models: on this machine (``local``) or another server's (``upstream``). A ``pinned`` one stays loaded.
+    """One of several models: on this machine (``local``), another server's (``upstream``), or answers without a model (``faq``,
+    ``template``). A ``pinned`` one stays loaded.
 
     One with a ``sleep_level`` is put to sleep where others are unloaded, as far as its engine can: at level 1 its weights are kept
     in the host's memory, at level 2 its process alone. ``price`` is what its tokens cost, or the id of a model in the price book.
@@ -137,6 +159,8 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     local: EngineSettings | None = None
     upstream: UpstreamSettings | None = None
+    faq: FaqSettings | None = None
+    template: TemplateSettings | None = None
     pinned: bool = False
     sleep_level: Literal[1, 2] | None = None
     price: str | TokenPrice | None = None
@@ -173,7 +197,7 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How requests for ``auto`` find their tier and their model.
 
-    ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
+    The first of ``rules`` that holds says where a request goes; else ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
     more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` (a
     half) of them, or as few as keep ``quality`` of its own; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
     first. ``data_may_leave`` is for requests of no named tenant. For each request there may be ``fallback_budget`` of a second try, taken
@@ -181,6 +205,7 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """
 
     default_tier: str | None = None
+    rules: tuple[Rule, ...] = ()
     policy: Literal["default", "length", "learned"] = "default"
     between: tuple[str, str] | None = None
     long_prompt: int = 1000
@@ -248,6 +273,31 @@ class OverloadSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     max_tpot: float | None = None
 
 
+class SemanticCacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The semantic cache: answers to what the same tenant asked in other words. Off without ``tenants`` ("*" is all) and an ``embedder``,
+    a model of this server or an alias that makes embeddings, which has ``embed_timeout`` seconds for a text.
+
+    At most ``bound`` of ``bound_over`` get a wrong answer; what would be answered is generated and judged all the same for
+    ``audit_share`` of it. With ``strict`` the bound over requests holds by these audits alone. ``judge`` is ``exact``, ``model:NAME`` or
+    ``function:MODULE:NAME``. Texts of a cosine below ``least_cosine`` are not looked at. ``index`` is ``memory``, or the URL of
+    a PostgreSQL with pgvector.
+    """
+
+    tenants: tuple[str, ...] = ()
+    embedder: str | None = None
+    embed_timeout: float = 0.25
+    bound: float = 0.01
+    bound_over: Literal["requests", "hits"] = "requests"
+    audit_share: float = 0.1
+    strict: bool = False
+    judge: str = "exact"
+    least_cosine: float = 0.7
+    max_entries: int = 10_000
+    max_bytes: int = 256 * 1024 * 1024
+    ttl: float = 3600.0
+    index: str = "memory"
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is logged. ``prompts`` puts the text of prompts and answers into the log; off by default."""
 
@@ -283,6 +333,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     engine: EngineSettings = msgspec.field(default_factory=EngineSettings)
     response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
     overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
+    semantic_cache: SemanticCacheSettings = msgspec.field(default_factory=SemanticCacheSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from .config import EngineSettings, ModelSettings, Settings, TokenPrice, UpstreamSettings
+from .config import EngineSettings, FaqSettings, ModelSettings, Settings, TemplateSettings, TokenPrice, UpstreamSettings
 from .config_rules import check_rules
 from .config_values import converted, did_you_mean
 from .errors import ConfigError
 from .strict_yaml import Document
 
-MODELS, ALIASES, UPSTREAM = "models", "aliases", "upstream"
+_T = TypeVar("_T", FaqSettings, TemplateSettings)
+
+MODELS, ALIASES = "models", "aliases"
+UPSTREAM, FAQ, TEMPLATE = "upstream", "faq", "template"
 
 
 def load_models(file: Path, document: Document, base: EngineSettings) -> dict[str, ModelSettings]:
@@ -36,6 +39,16 @@ def load_models(file: Path, document: Document, base: EngineSettings) -> dict[st
         if kind == UPSTREAM:
             price = _price(own, where)
             found[name] = ModelSettings(upstream=_upstream(own, where), price=price)
+            continue
+        if kind == FAQ:
+            price = _price(own, where)
+            faq = _written(FaqSettings, own, where, "documents", "a list of files")
+            found[name] = ModelSettings(faq=faq, price=price)
+            continue
+        if kind == TEMPLATE:
+            price = _price(own, where)
+            template = _written(TemplateSettings, own, where, "text", "what it answers")
+            found[name] = ModelSettings(template=template, price=price)
             continue
         if "model" not in own:
             raise ConfigError(f"{place} must give {MODELS}.{name} a model")
@@ -75,6 +88,12 @@ def _upstream(own: Mapping[str, Any], where: str) -> UpstreamSettings:
         return msgspec.convert(values, UpstreamSettings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where} can't be used: {error}") from error
+
+
+def _written(kind: type[_T], own: Mapping[str, Any], where: str, needed: str, what: str) -> _T:
+    if needed not in own:
+        raise ConfigError(f"{where} must have {needed}: {what}")
+    return kind(**_values(kind, own, where, ("engine",)))
 
 
 def _values(kind: type[msgspec.Struct], own: Mapping[str, Any], where: str, more: Sequence[str]) -> dict[str, Any]:

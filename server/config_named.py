@@ -68,6 +68,12 @@ def check_tiers(settings: Settings) -> None:
         () if router.default_tier is None else (router.default_tier,), settings.tiers, "router.default_tier", "tier"
     )
     _check_known(router.between or (), settings.tiers, "router.between", "tier")
+    in_tiers = [model for tier in settings.tiers.values() for model in tier.models]
+    for place, rule in enumerate(router.rules, 1):
+        _check_known(() if rule.tier is None else (rule.tier,), settings.tiers, f"router.rules, rule {place}", "tier")
+        _check_known(
+            () if rule.model is None else (rule.model,), in_tiers, f"router.rules, rule {place}", "model in a tier"
+        )
     if settings.tiers and (taken := [name for name in known if name == AUTO or name.startswith(f"{AUTO}:")]):
         raise ConfigError(
             f"a model or an alias can't be called {taken[0]} where there are tiers: that name is for the router"

@@ -38,6 +38,11 @@ def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
         raise ConfigError(
             f"response_cache.key_file (from {sources['response_cache.key_file']}) encrypts what is in response_cache.store, which is not set"
         )
+    if settings.semantic_cache.tenants and settings.semantic_cache.embedder is None:
+        raise ConfigError(
+            f"semantic_cache.tenants (from {sources['semantic_cache.tenants']}) are named, but semantic_cache.embedder, the model that makes "
+            "embeddings, is not set"
+        )
     engine = settings.engine
     if engine.engine_args and engine.kind in ("native", "encoder"):
         raise ConfigError(
@@ -97,6 +102,21 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("router.quality", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("router.strong_share", lambda value: 0 <= value <= 1, "from 0 to 1"),
     *_numbers("overload", 0.001, "max_wait", "max_tpot"),
+    *_numbers("semantic_cache", 0.001, "embed_timeout", "ttl"),
+    *_numbers("semantic_cache", 1, "max_entries", "max_bytes"),
+    ("semantic_cache.bound", lambda value: 0 < value < 1, "a share above 0 and below 1"),
+    ("semantic_cache.audit_share", lambda value: 0.01 <= value <= 0.9, "a share from 0.01 to 0.9"),
+    ("semantic_cache.least_cosine", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    (
+        "semantic_cache.judge",
+        lambda value: re.fullmatch(r"exact|model:.+|function:[\w.]+:\w+", value) is not None,
+        "exact, model:NAME or function:MODULE:NAME",
+    ),
+    (
+        "semantic_cache.index",
+        lambda value: value == "memory" or value.startswith(("postgresql://", "postgres://")),
+        "memory, or a URL that begins with postgresql://",
+    ),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),

@@ -12,6 +12,7 @@ PennyweightError                 500  server_error
 ├── PermissionDenied             403  permission_denied      the tenant may not do this
 ├── NotFound                     404  not_found
 │   └── ModelNotFound            404  model_not_found
+├── NoAnswer                     404  no_answer              what the model answers from has no answer to this
 ├── MethodNotAllowed             405  method_not_allowed
 ├── UnsupportedMediaType         415  unsupported_media_type
 ├── RequestTimeout               408  request_timeout        the client was too slow to send its request
@@ -123,6 +124,17 @@ class ModelNotFound(NotFound):
     """No such model is served here."""
 
     code = "model_not_found"
+
+
+class NoAnswer(PennyweightError):
+    """What the model answers from has no answer to this. The request is right and the model is well: another one may know.
+
+    A client that asks again is told the same, so it is none of the errors that clients try again after.
+    """
+
+    status = 404
+    type = "invalid_request_error"
+    code = "no_answer"
 
 
 class MethodNotAllowed(PennyweightError):

@@ -12,6 +12,7 @@ from .engines.features import ENCODER_FEATURES, GENERATION_FEATURES, Feature
 from .engines.tensorrt_llm import launch as tensorrt_llm
 from .engines.upstream.dialect import features
 from .engines.vllm import launch as vllm
+from .engines.written_answer import WRITTEN_FEATURES
 
 # Models that write text and models that make embeddings together: the native engine and the encoder are both ours, and vLLM has both.
 ENGINES: Mapping[str, frozenset[Feature]] = {
@@ -20,6 +21,7 @@ ENGINES: Mapping[str, frozenset[Feature]] = {
     "TensorRT-LLM": GENERATION_FEATURES - tensorrt_llm.CAN_NOT,
     "upstream, vllm dialect": features(UpstreamSettings(base_url="", dialect="vllm")),
     "upstream, openai dialect": features(UpstreamSettings(base_url="", dialect="openai")),
+    "faq, template": WRITTEN_FEATURES,
 }
 
 

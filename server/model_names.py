@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .config import EngineSettings, Settings, UpstreamSettings
+from .config import EngineSettings, FaqSettings, Settings, TemplateSettings, UpstreamSettings
+
+AnyEngineSettings = EngineSettings | UpstreamSettings | FaqSettings | TemplateSettings
 
 
 def served_names(engine: EngineSettings) -> tuple[str, ...]:
@@ -15,14 +17,13 @@ def served_names(engine: EngineSettings) -> tuple[str, ...]:
     )
 
 
-def described_models(settings: Settings) -> list[tuple[tuple[str, ...], EngineSettings | UpstreamSettings]]:
+def described_models(settings: Settings) -> list[tuple[tuple[str, ...], AnyEngineSettings]]:
     """Each model's names, the first of them its own, and the settings of its engine."""
     if not settings.models:
         return [(served_names(settings.engine), settings.engine)]
-    found: list[tuple[tuple[str, ...], EngineSettings | UpstreamSettings]] = []
+    found: list[tuple[tuple[str, ...], AnyEngineSettings]] = []
     for name, one in settings.models.items():
-        if one.upstream is not None:
-            found.append(((name,), one.upstream))
-        elif one.local is not None:
+        if one.local is not None:
             found.append(((name, *one.local.served_model_name), one.local))
+        found += [((name,), other) for other in (one.upstream, one.faq, one.template) if other is not None]
     return found

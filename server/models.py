@@ -8,16 +8,18 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from .config import EngineSettings, Settings, UpstreamSettings
+from .config import EngineSettings, FaqSettings, Settings, TemplateSettings, UpstreamSettings
 from .engines.adapters import AdaptedEngines, AdapterDirectory, ModelAdapters
 from .engines.base import Engine
 from .engines.encoder.encoder_config import is_encoder
 from .engines.encoder.launch import encoder_launch
+from .engines.faq.engine import FaqEngine
 from .engines.local.client import Launch, LocalEngine
 from .engines.local.model_store import resolve
 from .engines.local.quality_gate import check_gate
 from .engines.native.launch import native_launch
 from .engines.residency import Leave, Load, Residency
+from .engines.template.engine import TemplateEngine
 from .engines.tensorrt_llm.launch import tensorrt_llm_launch
 from .engines.upstream.client import UpstreamEngine
 from .engines.vllm.launch import vllm_launch
@@ -53,6 +55,10 @@ def open_models(settings: Settings, report: LoadingReport, logger: FilteringBoun
         engine: StartableEngine
         if isinstance(one, UpstreamSettings):
             engine = UpstreamEngine(one, names[0])
+        elif isinstance(one, FaqSettings):
+            engine = FaqEngine(one, names[0], on_reload=functools.partial(_log_reload, logger, names[0]))
+        elif isinstance(one, TemplateSettings):
+            engine = TemplateEngine(one, names[0])
         else:
             stage = "weights" if not settings.models else f"weights of {names[0]}"
             engine = local = _open_local(
@@ -102,6 +108,13 @@ def with_adapters(settings: Settings, engines: Mapping[str, Engine]) -> Mapping[
 
 def _log_load(logger: FilteringBoundLogger, load: Load) -> None:
     logger.info("model loaded", model=load.model, seconds=round(load.seconds, 3), kind=load.kind)
+
+
+def _log_reload(logger: FilteringBoundLogger, model: str, error: str | None) -> None:
+    if error is None:
+        logger.info("documents read again", model=model)
+    else:
+        logger.error("documents can't be read again, those of before are used", model=model, reason=error)
 
 
 def _log_leave(logger: FilteringBoundLogger, leave: Leave) -> None:

@@ -34,6 +34,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Trains and judges what the server loads.
     "bench.router": ("bench", "server.router.learned", "server.errors"),
     "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
+    # What decides in the server is replayed over a stream of pairs, which no server would be asked twenty thousand times for.
+    "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),
@@ -57,7 +59,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.config_rules": ("server.config", "server.errors"),
     "server.config_values": ("server.errors",),
     "server.strict_yaml": ("server.errors",),
-    "server.config": ("server.errors",),
+    "server.config_routing": (),
+    "server.config": ("server.errors", "server.config_routing"),
     "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
@@ -97,7 +100,24 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.engines.upstream": (
         "server.engines.base",
         "server.engines.features",
+        "server.engines.token_estimate",
         "server.retry_budget",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
+    "server.engines.faq": (
+        "server.engines.base",
+        "server.engines.answer_template",
+        "server.engines.written_answer",
+        "server.types",
+        "server.errors",
+        "server.config",
+    ),
+    "server.engines.template": (
+        "server.engines.base",
+        "server.engines.answer_template",
+        "server.engines.written_answer",
         "server.types",
         "server.errors",
         "server.config",
@@ -134,6 +154,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.errors",
         "server.config",
         "server.config_named",
+        "server.config_routing",
         "server.tenants",
         "server.retry_budget",
         "server.ledger.price_book",
@@ -163,6 +184,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.api",
         "server.cache",
         "server.router",
+        "server.retry_budget",
         "server.overload",
     ),
     "server.cli": ("server", "kernels.cpu.library"),

@@ -23,6 +23,15 @@ def is_deterministic(request: Request) -> bool:
     return sampling.temperature == 0 or sampling.top_k == 1 or sampling.seed is not None
 
 
+def takes_part(request: Request) -> bool:
+    """Whether an answer may be kept and given again: as the request asks, and without a word where it fixes its answer."""
+    asked = request.cache
+    if asked.no_store:
+        return False
+    # Who wants a kept answer or none has asked for it.
+    return asked.only_if_cached or (is_deterministic(request) if asked.wanted is None else asked.wanted)
+
+
 def request_key(request: Request, capabilities: Capabilities) -> bytes:
     """32 bytes (SHA-256) of all that can change the answer, and whose it is.
 

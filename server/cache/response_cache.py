@@ -17,7 +17,7 @@ from pennyweight.server.engines.base import Capabilities, Engine
 from pennyweight.server.types import CacheControl, Event, FinishReason, Request, Started
 
 from .flight import Flight
-from .key import is_deterministic, request_key
+from .key import request_key, takes_part
 from .label import Label, Selection
 from .result import CacheResult
 from .second_level import SecondLevel
@@ -64,15 +64,20 @@ class ResponseCache:
 
     def wants(self, request: Request) -> bool:
         """Whether the request takes part: as it asks, and without a word where its answer is determined."""
-        asked = request.cache
-        if asked.no_store:
-            return False
-        # Who wants a kept answer or none has asked for it.
-        return asked.only_if_cached or (is_deterministic(request) if asked.wanted is None else asked.wanted)
+        return takes_part(request)
 
     async def generate(self, engine: Engine, request: Request) -> AsyncGenerator[Event]:
-        """A request's events: kept ones, those of a generation that is under way, or of one that is begun for it."""
+        """A request's events: kept ones, those of a generation that is under way, or of one that is begun for it.
+
+        An engine whose answers can't be repeated is asked each time.
+        """
         asked, capabilities = request.cache, engine.capabilities()
+        if not capabilities.is_repeatable:
+            self.results[CacheResult.BYPASS] += 1
+            async with aclosing(engine.generate(request)) as events:
+                async for event in events:
+                    yield event
+            return
         key = request_key(request, capabilities)
         label = Label(request.tenant, capabilities.model, request.model)
         if not asked.no_cache:
@@ -174,8 +179,12 @@ class ResponseCache:
 
     def _keep(self, key: bytes, label: Label, answer: StoredAnswer, request: Request) -> None:
         reasons = [delta.finish_reason for delta in answer.deltas if delta.finish_reason is not None]
-        # What an upstream's filter has cut is no whole answer.
-        if len(reasons) != request.sampling.n or FinishReason.CONTENT_FILTER in reasons:
+        # What an upstream's filter has cut is no whole answer, and what a cache inside this one gave was another request's.
+        if (
+            answer.started.cache is not None
+            or len(reasons) != request.sampling.n
+            or FinishReason.CONTENT_FILTER in reasons
+        ):
             return
         encoded = encode_answer(answer)
         self.store.put(key, encoded, label)
@@ -201,7 +210,7 @@ def _own(started: Started, request: Request, key: bytes, result: CacheResult, ag
         request_id=request.id,
         model=request.model,
         queue_seconds=waited,
-        cache=result.value,
+        cache=result.value if started.cache is None else started.cache,
         cache_key=key,
         cache_age=age,
     )

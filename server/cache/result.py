@@ -17,10 +17,12 @@ class CacheResult(enum.StrEnum):
 
 
 _ORDER = {result.value: place for place, result in enumerate(CacheResult)}
+# What a cache inside this one says stands before a kept answer of the same request, and after what was generated.
+_OF_ANOTHER_CACHE = _ORDER[CacheResult.SHARED.value] + 0.5
 # Of what nothing was computed for the request that it is told of.
 GIVEN_AGAIN = frozenset({CacheResult.SHARED.value, CacheResult.HIT.value})
 
 
 def result_of_all(results: Iterable[str]) -> str:
     """What a call of several prompts is told: what was done for the one that took the most, so that ``hit`` means that all were."""
-    return min(results, key=lambda result: _ORDER.get(result, 0))
+    return min(results, key=lambda result: _ORDER.get(result, _OF_ANOTHER_CACHE))

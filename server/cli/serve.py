@@ -78,8 +78,10 @@ def _model_rows(loaded: LoadedSettings) -> list[tuple[str, object, str]]:
 
 
 def _shown(model: ModelSettings) -> dict[str, Any]:
-    if model.upstream is None:
+    if model.local is not None:
         return dict(msgspec.to_builtins(model.local))
+    if model.upstream is None:
+        return dict(msgspec.to_builtins(model.faq or model.template))
     # A header may be a key by another name.
     shown = msgspec.to_builtins(model.upstream) | {"headers": f"{len(model.upstream.headers)} hidden"}
     default = msgspec.to_builtins(UpstreamSettings(base_url=""))

@@ -52,7 +52,8 @@ class Capabilities:
     ``created`` is the weights' time in Unix seconds. ``max_model_len``, ``vocab_size`` and ``template_kwargs`` are None
     where only an upstream knows them. What a request uses that is not among ``features``, ``generate`` refuses with
     UnsupportedParameter. ``embedding_sizes`` are the lengths that embeddings may have, the largest of them uncut; empty
-    where that isn't known.
+    where that isn't known. ``is_repeatable`` is false where the same request may be answered otherwise under the same fingerprint,
+    whatever it fixes: no answer is then to be kept and given again.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Capabilities:
     created: int = 0
     features: frozenset[Feature] = GENERATION_FEATURES
     embedding_sizes: frozenset[int] = frozenset()
+    is_repeatable: bool = True
     details: dict[str, str] = field(default_factory=dict)
 
 

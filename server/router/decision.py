@@ -11,9 +11,10 @@ from .tier import Tier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A policy's word for a tier: why, in a few words, and the numbers that it went by."""
+    """A policy's word for a tier: why, in a few words, and the numbers that it went by. ``model`` is to be tried first, if any is."""
 
     tier: str
+    model: str | None = None
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
 

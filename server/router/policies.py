@@ -9,7 +9,9 @@ from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Request
 
 from .decision import Choice
+from .prompt_facts import PromptFacts
 from .prompt_text import characters, question
+from .rules import Rules
 from .tier import Tier
 
 if TYPE_CHECKING:
@@ -38,6 +40,25 @@ class AskedTier:
         if all(asked != tier.name for tier in tiers):
             raise InvalidRequest(f"No model of the tier {asked} can answer this request.", param="model")
         return Choice(tier=asked, reason="asked for")
+
+
+class RuleMatch:
+    """The operator's rules, the first that holds."""
+
+    name = "rules"
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def choose(self, request: Request, tiers: Sequence[Tier]) -> Choice | None:
+        headers = request.routing.headers if request.routing is not None else None
+        rule = self._rules.match(PromptFacts(request, headers))
+        if rule is None:
+            return None
+        for tier in tiers:
+            if tier.name == rule.tier or any(target.name == rule.model for target in tier.targets):
+                return Choice(tier=tier.name, model=rule.model, reason=f"rule for {rule.model or rule.tier}")
+        return None
 
 
 class PromptLength:

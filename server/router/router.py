@@ -80,7 +80,8 @@ class Router:
         tier = next(one for one in able if one.name == choice.tier)
         orders = self._orders(request, tier, refusals)
         own = sorted(
-            (one for one in tier.targets if one.name in orders), key=lambda one: (*orders[one.name].values(), one.name)
+            (one for one in tier.targets if one.name in orders),
+            key=lambda one: (one.name != choice.model, *orders[one.name].values(), one.name),
         )
         fallbacks = [one for one in tier.fallbacks if refusals[one.name] is None and one not in own]
         return Decision(

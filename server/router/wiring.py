@@ -18,8 +18,9 @@ from pennyweight.server.tenants import Tenants
 from .breaker import CircuitBreaker
 from .chain import Chain
 from .engine import RouterEngine, Tally
-from .policies import AskedTier, DefaultTier, Learned, PromptLength, TierPolicy
+from .policies import AskedTier, DefaultTier, Learned, PromptLength, RuleMatch, TierPolicy
 from .router import Router
+from .rules import Rules
 from .tier import tiers_of
 
 
@@ -30,6 +31,7 @@ class Routing:
     engines: Mapping[str, RouterEngine]
     chain: Chain
     breakers: Mapping[str, CircuitBreaker]
+    budget: RetryBudget
     tally: Tally
 
 
@@ -58,7 +60,8 @@ def make_routing(
             engine = wrap(engine)
         return engine
 
-    chain = Chain(router, engine_of, breakers, RetryBudget(own.fallback_budget), clock)
+    budget = RetryBudget(own.fallback_budget)
+    chain = Chain(router, engine_of, breakers, budget, clock)
     tally = Tally()
     served = [tiers] + [(tier,) for tier in tiers]
     return Routing(
@@ -68,6 +71,7 @@ def make_routing(
         },
         chain=chain,
         breakers=breakers,
+        budget=budget,
         tally=tally,
     )
 
@@ -75,6 +79,8 @@ def make_routing(
 def _policies(settings: Settings) -> list[TierPolicy]:
     own = settings.router
     found: list[TierPolicy] = [AskedTier()]
+    if own.rules:
+        found.append(RuleMatch(Rules(own.rules)))
     if own.policy == "length" and own.between is not None:
         found.append(PromptLength(*own.between, own.long_prompt))
     elif own.policy == "learned" and own.between is not None and own.learned is not None:

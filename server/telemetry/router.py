@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from pennyweight.server.router.breaker import BreakerState
 from pennyweight.server.router.wiring import Routing
 
 from .metrics import PREFIX
@@ -35,19 +34,6 @@ class RouterCollector(Collector):
         )
         for fallback, count in self._routing.chain.fallbacks.items():
             left.add_metric([fallback.model, fallback.code], count)
-        state = GaugeMetricFamily(
-            PREFIX + "router_breaker_state",
-            "1 for the state that the model's breaker is in.",
-            labels=["model_name", "state"],
-        )
-        openings = CounterMetricFamily(
-            PREFIX + "router_breaker_openings", "Times that it opened.", labels=["model_name"]
-        )
-        for name, breaker in self._routing.breakers.items():
-            now = breaker.state
-            for one in BreakerState:
-                state.add_metric([name, one.value], float(one is now))
-            openings.add_metric([name], breaker.openings)
         spent = CounterMetricFamily(
             PREFIX + "router_dollars", "What answers cost by their models' prices.", labels=["model_name"]
         )
@@ -60,4 +46,4 @@ class RouterCollector(Collector):
         )
         for name, dollars in self._routing.tally.saved.items():
             saved.add_metric([name], dollars)
-        yield from (routed, left, state, openings, spent, saved)
+        yield from (routed, left, spent, saved)

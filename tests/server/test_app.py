@@ -304,6 +304,7 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "router",
         "response cache",
         "overload",
+        "semantic cache",
         "model smollm2-135m-instruct",
         "shutdown",
     ]

@@ -87,7 +87,7 @@ def test_sizes_have_units(text: str, size: int) -> None:
         ("htpp: {}", r"unknown section 'htpp'; did you mean http\?"),
         ("http: {port: 1, port: 2}", "line 1, column 17: the name comes twice"),
         ("http: 3", "section http .* must be settings"),
-        ("- 1", "must be sections: http, limits, engine, response_cache, overload, log"),
+        ("- 1", "must be sections: http, limits, engine, response_cache, overload, semantic_cache, log"),
         ("http: {port: eighty}", r"http\.port \(from .*server\.yaml\) can't be used: expected int"),
         ("http: {port: 70000}", r"http\.port .* is 70000; it must be from 0 .* to 65535"),
         (

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pennyweight.server.cli.__main__ import app
-from pennyweight.server.config import Settings
+from pennyweight.server.config import FaqSettings, Settings, TemplateSettings
 from pennyweight.server.config_file import load_settings
 from pennyweight.server.errors import ConfigError
 
@@ -23,6 +23,8 @@ models:
     base_url: https://llm.example.com/v1
     headers: {X-Secret: hush}
     token_timeout: 5
+  faq: {engine: faq, documents: [a.jsonl, b.md], threshold: 0.7}
+  sorry: {engine: template, text: "Sorry.", retry_after: 30}
 aliases: {chat: large}
 """
 
@@ -47,6 +49,8 @@ def test_models_have_what_they_say_and_else_what_the_engine_section_says(tmp_pat
     assert hosted.local is None
     assert hosted.upstream is not None
     assert (hosted.upstream.base_url, hosted.upstream.token_timeout) == ("https://llm.example.com/v1", 5.0)
+    assert settings.models["faq"].faq == FaqSettings(documents=("a.jsonl", "b.md"), threshold=0.7)
+    assert settings.models["sorry"].template == TemplateSettings(text="Sorry.", retry_after=30)
     assert settings.aliases == {"chat": "large"}
 
 
@@ -67,6 +71,10 @@ def test_models_have_what_they_say_and_else_what_the_engine_section_says(tmp_pat
         ("models: {a: {engine: upstream}}", r"models\.a: an upstream needs a base_url"),
         ("models: {a: {engine: upstream, base_url: x, dialect: y}}", r"models\.a\.dialect can't be used"),
         ("models: {a: {engine: upstream, base_url: x, pinned: true}}", "unknown setting pinned"),
+        ("models: {a: {engine: faq}}", r"models\.a must have documents: a list of files"),
+        ("models: {a: {engine: faq, documents: [a.md], model: b}}", "unknown setting model"),
+        ("models: {a: {engine: template}}", r"models\.a must have text: what it answers"),
+        ("models: {a: {engine: template, text: b, retry_after: x}}", r"models\.a\.retry_after can't be used"),
         ("aliases: [a]", "must be aliases, each with the name of a model"),
         ("residency: {memory_budget: 1GiB}", r"memory_budget \(from .*server\.yaml\) is for several models"),
     ],
@@ -93,4 +101,7 @@ def test_a_configuration_is_explained_without_its_secrets(tmp_path: Path) -> Non
     assert '"models.large.kind": {"value": "vllm"' in shown
     assert '"aliases.chat": {"value": "large"' in shown
     assert "model hosted: upstream, https://llm.example.com/v1" in shown
+    assert "model faq: faq, a.jsonl, b.md, from a score of 0.7 on" in shown
+    assert "model sorry: template, a text of 6 characters" in shown
+    assert '"models.faq.documents": {"value": ["a.jsonl", "b.md"]' in shown
     assert "hush" not in shown

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from pennyweight.server.api.openapi import OPERATIONS, Operation
+from pennyweight.server.config import ModelSettings, TierSettings
 
 NUM_REQUESTS = 80
 CHECKS = [
@@ -40,7 +41,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "createEmbedding": {"model": "scripted", "input": "Hi"},
     "tokenize": {"messages": CHAT["messages"]},
     "detokenize": {"tokens": [72, 105]},
+    "explainRoute": CHAT | {"model": "auto"},
 }
+# So that there is a route to explain.
+ROUTED = {"models": {"scripted": ModelSettings()}, "tiers": {"only": TierSettings(models=("scripted",))}}
 BY_ID = {operation.id: operation for operation in OPERATIONS}
 
 
@@ -69,7 +73,7 @@ async def test_any_name_may_be_asked_for_among_the_models() -> None:
 
 async def answers_to(operation: Operation, mode: GenerationMode) -> Counter[int]:
     """The statuses of the answers to generated requests, all of which have passed the checks."""
-    async with live_server() as server:
+    async with live_server(sections=ROUTED) as server:
         async with server.client.get("/openapi.json") as answer:
             document = await answer.json()
         statuses = await asyncio.to_thread(send_generated, server.url, document, operation, mode)
@@ -84,7 +88,9 @@ def send_generated(url: str, document: dict[str, Any], operation: Operation, mod
     if is_positive and operation.request is not None:
         names = sorted(operation.request.__struct_encode_fields__)
         # Any other name is answered by 404 and tells no more.
-        document["components"]["schemas"][operation.request.__name__]["properties"]["model"] = {"const": "scripted"}
+        document["components"]["schemas"][operation.request.__name__]["properties"]["model"] = {
+            "const": BODIES[operation.id].get("model", "scripted")
+        }
     described = schemathesis.openapi.from_dict(document)[operation.path][operation.method]
     statuses: Counter[int] = Counter()
 

@@ -22,6 +22,7 @@ from . import (
     plan,
     quality,
     router,
+    semantic_cache,
     serve,
     validate_plan,
 )
@@ -42,6 +43,7 @@ KINDS: Mapping[str, Tell] = {
     "overload": overload.tell,
     "quality": quality.tell,
     "router": router.tell,
+    "semantic-cache": semantic_cache.tell,
 }
 # A page of a suite answers in this order: how fast, how full, how dear, against what.
 ORDER = tuple(KINDS)

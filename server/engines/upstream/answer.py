@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
+from pennyweight.server.engines.token_estimate import estimated, estimated_prompt
 from pennyweight.server.types import (
     ChatPrompt,
     Delta,
     Event,
     Finished,
     FinishReason,
-    Prompt,
     Request,
     Started,
     TextPrompt,
-    TokensPrompt,
     Usage,
 )
 
@@ -26,9 +23,6 @@ from .failure import broken
 from .logprobs import token_logprobs
 from .refusal import failure_of_event
 from .tool_calls import CallReader
-
-# A guess for texts of any language; it is marked as one.
-CHARACTERS_PER_TOKEN = 4
 
 _REASONS = {
     "stop": FinishReason.STOP,
@@ -111,7 +105,7 @@ class Answer:
             return Finished(
                 usage=Usage(
                     prompt_tokens=estimated_prompt(self._request.prompt),
-                    completion_tokens=_estimated(self.progress.characters),
+                    completion_tokens=estimated(self.progress.characters),
                     is_estimated=True,
                 )
             )
@@ -176,21 +170,3 @@ def _reason(wire: str | None) -> FinishReason | None:
     if wire not in _REASONS:
         raise broken(f"The upstream ended its answer for a reason that means no whole one: {wire[:40]!r}.")
     return _REASONS[wire]
-
-
-def _estimated(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)
-
-
-def estimated_prompt(prompt: Prompt) -> int:
-    """The tokens of a prompt, guessed from the length of its texts; token ids are counted."""
-    match prompt:
-        case TokensPrompt():
-            return len(prompt.token_ids)
-        case TextPrompt():
-            return _estimated(len(prompt.text))
-        case ChatPrompt():
-            texts = [message.content or "" for message in prompt.messages]
-            texts += [call.name + call.arguments for message in prompt.messages for call in message.tool_calls]
-            texts += [msgspec.json.encode(tool).decode() for tool in prompt.tools]
-            return _estimated(sum(map(len, texts)))

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pennyweight.server.engines.token_estimate import estimated_prompt
 from pennyweight.server.types import Embeddings, EmbedRequest, TextPrompt, Usage
 
-from .answer import estimated_prompt
 from .failure import broken
 
 

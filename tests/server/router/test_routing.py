@@ -22,6 +22,7 @@ from pennyweight.server.config import (
     TokenPrice,
     UpstreamSettings,
 )
+from pennyweight.server.config_routing import HeaderTest, Rule
 from pennyweight.server.engines.base import HealthState, data_leaves
 from pennyweight.server.engines.upstream.client import UpstreamEngine
 from pennyweight.server.errors import EngineDead, InvalidRequest, Overloaded, PennyweightError
@@ -102,6 +103,21 @@ async def test_long_prompts_go_to_the_stronger_tier_where_length_decides() -> No
         _, body, route = await ask(server, "a prompt of more than twenty characters")
         assert body["model"] == "large"
         assert 'policy="length";reason="39 characters >= 20"' in route
+
+
+async def test_the_first_rule_that_holds_decides() -> None:
+    rules = (
+        Rule(regex="(?i)refund", model="twin"),
+        Rule(headers=(HeaderTest(name="X-Team", equals="research"),), tier="deep"),
+        Rule(min_chars=100, tier="deep"),
+    )
+    async with routed(router=RouterSettings(rules=rules)) as server:
+        _, body, route = await ask(server, "I want a REFUND")
+        assert body["model"] == "twin"
+        assert 'policy="rules";reason="rule for twin"' in route
+        assert (await ask(server, headers={"x-team": "research"}))[1]["model"] == "large"
+        assert (await ask(server, "x" * 100))[1]["model"] == "large"
+        assert (await ask(server, "x" * 99))[1]["model"] == "small"
 
 
 async def test_a_ceiling_keeps_dear_models_out_and_is_refused_when_none_is_cheap_enough() -> None:

@@ -1,0 +1,1 @@
+"""The semantic cache over a stream of labelled pairs of questions."""

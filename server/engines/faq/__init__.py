@@ -1,0 +1,1 @@
+"""The engine that answers from the operator's FAQ documents, without a model."""
