@@ -23,6 +23,7 @@ from . import (
     quality,
     router,
     semantic_cache,
+    savings,
     serve,
     validate_plan,
 )
@@ -33,6 +34,7 @@ KINDS: Mapping[str, Tell] = {
     "serve": serve.tell,
     "gpu": gpu.tell,
     "cost": cost.tell,
+    "savings": savings.tell,
     "plan": plan.tell,
     "validate-plan": validate_plan.tell,
     "compare": compare.tell,
