@@ -7,6 +7,7 @@ generation, costs nothing: no model computed it. What it takes of the machine is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
@@ -59,8 +60,9 @@ class StepCost(msgspec.Struct, frozen=True):
 
     ``per_accepted`` are dollars for an accepted answer (None where there was none), ``rounds`` that of each round and
     ``times_cheaper`` the first step's over this one's, paired by prompt. ``answered_by`` is how many requests each model
-    answered, ``free_share`` the share that the response cache answered, ``cheap_share`` and ``dear_share`` the shares that the tiers'
-    models did (a hosted fallback counts as dear). ``routed_dear_share`` is the dear's share of the answers that a model computed.
+    answered and ``free`` how many were hits or shared a generation under way; ``free_share`` is the share of both,
+    ``cheap_share`` and ``dear_share`` those of the tiers' models (a hosted fallback counts as dear). ``routed_dear_share`` is the
+    dear's share of the answers that a model computed. Shares are of completed requests.
     """
 
     step: str
@@ -74,6 +76,7 @@ class StepCost(msgspec.Struct, frozen=True):
     accepted: int
     dollars: float
     answered_by: dict[str, int]
+    free: dict[str, int]
     free_share: float
     cheap_share: float
     dear_share: float
@@ -109,10 +112,8 @@ def _step_cost(
     answers = [one for answers in rounds for one in answers]
     completed = [one for one in answers if one.is_completed]
     computed = [one for one in completed if not one.is_free]
-    by_model: dict[str, int] = {}
-    for one in computed:
-        by_model[one.model or ""] = by_model.get(one.model or "", 0) + 1
-    cheap = by_model.get(CHEAP, 0)
+    by_model = Counter(one.model or "" for one in computed)
+    cheap = by_model[CHEAP]
     dear = len(computed) - cheap
     each = [_ratio(np.sum([_columns(one) for one in answers], axis=0)) for answers in rounds if answers]
     known = [value for value in each if value is not None]
@@ -129,7 +130,8 @@ def _step_cost(
         completed=len(completed),
         accepted=sum(one.is_accepted for one in answers),
         dollars=float(sum((one.dollars for one in answers), Decimal())),
-        answered_by=by_model,
+        answered_by=dict(by_model),
+        free=dict(Counter(one.cache or "" for one in completed if one.is_free)),
         free_share=_share(len(completed) - len(computed), len(completed)),
         cheap_share=_share(cheap, len(completed)),
         dear_share=_share(dear, len(completed)),

@@ -94,9 +94,11 @@ async def measure(
             await _warm_up(endpoint, workload, plan)
             for stream in streams:
                 say(f"{len(stream.rows)} requests, {stream.repeats} of them repeats")
-                found.streams.append(await _stream(step, number, endpoint, server.pid, workload, stream, plan, view))
+                found.streams.append(
+                    await load_stream(step, number, endpoint, server.pid, workload, stream, plan, view)
+                )
             if step.has_cache and plan.hits:
-                found.hits = await _hits(endpoint, server.pid, workload, streams[0].rows[0], plan)
+                found.hits = await measure_hits(endpoint, server.pid, workload, streams[0].rows[0], plan)
     except (PeerFailed, BadAnswer, ClientDied) as error:
         found.failure = str(error)
         say(f"failed: {error}")
@@ -113,7 +115,7 @@ async def _warm_up(endpoint: Endpoint, workload: Workload, plan: Plan) -> None:
             raise BadAnswer(f"a request before the load failed: {failed.error}, {failed.status}: {failed.message}")
 
 
-async def _stream(
+async def load_stream(
     step: Step,
     number: int,
     endpoint: Endpoint,
@@ -147,7 +149,7 @@ async def _stream(
     )
 
 
-async def _hits(endpoint: Endpoint, pid: int, workload: Workload, row: int, plan: Plan) -> Hits:
+async def measure_hits(endpoint: Endpoint, pid: int, workload: Workload, row: int, plan: Plan) -> Hits:
     """One prompt that was answered already, again and again, over one connection. Raises BadAnswer where an answer is no hit."""
     before = cpu_seconds(pid)
     load = await drive(endpoint, workload.requests(endpoint, [row] * plan.hits, [0.0] * plan.hits), ClosedLoop(1))
