@@ -15,7 +15,9 @@ def savings(
     trace: Annotated[
         Path | None, typer.Option(help="Recorded traffic, for the times of arrival; without it they are Poisson's.")
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.01, help="Requests a second, to which the trace is compressed.")] = 4.0,
+    rate: Annotated[
+        float, typer.Option(min=0.01, help="Requests a second, to which the trace is compressed (or stretched).")
+    ] = 4.0,
     requests: Annotated[int, typer.Option(min=2, help="Of each stream.")] = 30,
     repeat_share: Annotated[
         list[float] | None,
@@ -27,7 +29,7 @@ def savings(
         str | None, typer.Option(help="The router's: length or learned, which is the default with --router.")
     ] = None,
     router: Annotated[Path | None, typer.Option(help="A directory made by `pennyweight router train`.")] = None,
-    strong_share: Annotated[float, typer.Option(help="Of the prompts, for the dear tier.")] = 0.15,
+    strong_share: Annotated[float, typer.Option(help="Of the prompts, for the dear tier.")] = 0.1,
     cheap_price: Annotated[str, typer.Option(help="A model of the price book.")] = "anthropic-claude-haiku-5.5",
     dear_price: Annotated[str, typer.Option(help="Another, the upstream's too.")] = "anthropic-claude-opus-5.5",
     prices: Annotated[
