@@ -22,8 +22,8 @@ from . import (
     plan,
     quality,
     router,
-    semantic_cache,
     savings,
+    semantic_cache,
     serve,
     validate_plan,
 )
