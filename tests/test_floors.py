@@ -36,6 +36,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
     # What decides in the server is replayed over a stream of pairs, which no server would be asked twenty thousand times for.
     "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
+    # Reads a trained router's scores, to set its threshold as operators would on traffic of their own.
+    "bench.savings": ("bench", "server.router.learned", "server.errors", "server.ledger.price_book"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),

@@ -13,6 +13,7 @@ from .hostile import hostile
 from .kernels import kernels
 from .overload import overload
 from .report import report
+from .savings import savings
 from .serve import serve
 from .suite import suite
 from .validate_plan import validate_plan
@@ -33,6 +34,7 @@ bench.command()(serve)
 bench.command()(suite)
 bench.command()(compare)
 bench.command()(cost)
+bench.command()(savings)
 bench.command()(hostile)
 bench.command()(overload)
 bench.command()(decode)

@@ -39,6 +39,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
@@ -49,7 +50,8 @@ _decoder = msgspec.json.Decoder(_Event)
 
 class Answer(msgspec.Struct):
     """An answer's content. ``error`` is its kind: ``stream_error`` (an error event), ``bad_stream`` (no JSON, or none of
-    this API), ``incomplete`` (no [DONE], or nothing in it); ``message`` says more. ``texts`` are the pieces with text.
+    this API), ``incomplete`` (no [DONE], or nothing in it); ``message`` says more. ``texts`` are the pieces with text; ``model`` is
+    who the server says answered.
     """
 
     arrivals: list[float] = msgspec.field(default_factory=list)
@@ -59,6 +61,7 @@ class Answer(msgspec.Struct):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     finish_reason: str | None = None
+    model: str | None = None
     error: str | None = None
     message: str | None = None
 
@@ -113,6 +116,7 @@ def read_whole(data: bytes) -> Answer:
 def _output(event: _Event, answer: Answer) -> tuple[str, bool]:
     """The text of an event's choices, and whether there is output in them that may be no text."""
     text, has_output = "", False
+    answer.model = event.model or answer.model
     for choice in event.choices or ():
         message = choice.delta or choice.message
         text += choice.text or (message.content if message else None) or ""

@@ -189,6 +189,8 @@ class Client:
             error=exchange.error or answer.error,
             message=exchange.message or answer.message,
             finish_reason=answer.finish_reason,
+            model=answer.model,
+            cache=exchange.cache,
             text=text if self._keep_text else None,
         )
 

@@ -15,7 +15,8 @@ class Sample(msgspec.Struct, kw_only=True, frozen=True):
     ``scheduled`` is when the load wanted it sent: its arrival time in an open loop, the end of the answer before it (and the
     think time after that) in a closed loop or a session. ``held`` is for how long the load's own limit on concurrency kept it
     back after that. ``arrivals`` are the times of the pieces of text and ``pieces`` the number of tokens in each;
-    both are empty without streaming. ``cached_tokens`` is None where the server doesn't say. ``text`` is kept on demand only.
+    both are empty without streaming. ``cached_tokens`` is None where the server doesn't say. ``model`` answered, and ``cache`` is
+    what a Pennyweight server's response cache did. ``text`` is kept on demand only.
     """
 
     index: int
@@ -34,6 +35,8 @@ class Sample(msgspec.Struct, kw_only=True, frozen=True):
     error: str | None = None
     message: str | None = None
     finish_reason: str | None = None
+    model: str | None = None
+    cache: str | None = None
     text: str | None = None
 
     @property

@@ -26,12 +26,14 @@ from .endpoint import Endpoint
 # One request that takes longer than that has met a server that hangs.
 REQUEST_SECONDS = 600.0
 CONNECT_SECONDS = 30.0
+CACHE_HEADER = b"x-pennyweight-cache"
 
 
 @dataclass(slots=True)
 class Exchange:
     """A request's fate: times on time.perf_counter()'s clock; ``error`` is its kind: ``timeout``, ``connect``, ``reset``
-    (the connection broke), ``http_429``, ``http_4xx``, ``http_5xx`` or ``http_3xx``.
+    (the connection broke), ``http_429``, ``http_4xx``, ``http_5xx`` or ``http_3xx``. ``cache`` is what a Pennyweight server says
+    that its response cache did.
     """
 
     sent: float
@@ -40,6 +42,7 @@ class Exchange:
     reads: list[tuple[float, bytes]] = field(default_factory=list)
     error: str | None = None
     message: str | None = None
+    cache: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -98,8 +101,11 @@ class _Connection(asyncio.Protocol):
         self._has_length = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() in (b"content-length", b"transfer-encoding"):
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
             self._has_length = True
+        elif name == CACHE_HEADER and self._exchange is not None:
+            self._exchange.cache = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._exchange is not None:

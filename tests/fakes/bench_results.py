@@ -433,6 +433,41 @@ def router_data() -> dict[str, Any]:
     return {"how": "Cross-validated in 5 folds", "data_sha256": "0", "kinds": {"all": kind, "mmlu": kind}}
 
 
+def savings_data() -> dict[str, Any]:
+    """Four steps at two repeat shares."""
+    price = {"provider": "ACME", "model": "a", "as_of": "2026-11-01", "source": "ACME pricing"}
+    costs, waited = [], []
+    for share in (0.0, 0.5):
+        for step, dear, free in (
+            ("everything off", 1.0, 0.0),
+            ("response cache", 1.0, share),
+            ("router", 0.15, 0.0),
+            ("both", 0.15, share),
+        ):
+            part = (1 - free) * (dear + (1 - dear) / 40)
+            here = {"step": step, "repeat_share": share}
+            costs.append(
+                {
+                    **here,
+                    **{"requests": 90, "accepted": 90, "free_share": free},
+                    **{"cheap_share": (1 - free) * (1 - dear), "dear_share": (1 - free) * dear},
+                    **{"per_accepted": _estimate(0.002 * part), "times_cheaper": _estimate(1 / part)},
+                    **{"same_share": 1.0 if dear == 1 else 0.3, "likeness": 1.0 if dear == 1 else 0.7},
+                }
+            )
+            waited.append({**here, "ttft_p50": 0.4, "e2e_p50": 2.1, "e2e_p99": 5.0, "cpu_seconds_per_accepted": 0.9})
+    return {
+        "prices": {
+            "cheap": {"id": "small", "input": "0.10", "output": "0.50", **price},
+            "dear": {"id": "large", "input": "4.00", "output": "20.00", **price},
+        },
+        "policy": {"name": "learned", "strong_share": 0.15},
+        "costs": costs,
+        "waited": waited,
+        "hits": [{"requests": 300, "cpu_microseconds": 400.0, "e2e_p50": 0.0006}],
+    }
+
+
 EXAMPLES: Mapping[str, Any] = {
     "compare": compare_data,
     "cost": cost_data,
@@ -443,4 +478,5 @@ EXAMPLES: Mapping[str, Any] = {
     "decode": decode_data,
     "quality": quality_data,
     "router": router_data,
+    "savings": savings_data,
 }

@@ -75,6 +75,15 @@ def test_costs_name_the_cheapest_configuration_and_the_break_even(tmp_path: Path
     assert answers[-1].endswith("of 3 list prices it beats 2 at some load.")
 
 
+def test_savings_are_told_for_each_repeat_share_with_the_shares_of_tiers_and_cache(tmp_path: Path) -> None:
+    answers = story_of(write_result(tmp_path, make_result("savings", EXAMPLES["savings"]()))).answers
+    assert answers[1] == (
+        "50 % repeats: with both an accepted answer costs 11.7 times less (11.1 to 12.4) than with everything off; the response cache "
+        "gave 50 % of the answers, the cheap tier 42.5 %, the dear 7.5 %."
+    )
+    assert "one model in two precisions" in answers[2]
+
+
 def test_a_device_tells_what_its_time_was_lost_to(tmp_path: Path) -> None:
     answers = story_of(write_result(tmp_path, make_result("gpu", EXAMPLES["gpu"]()))).answers
     assert answers[1] == "Of its time 97.3 % went to prefill and decode; lost were 2.2 % recompute, 0.5 % idle."
