@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,10 +23,10 @@ def savings(
         list[float] | None,
         typer.Option(min=0, max=0.99, help="Of a stream's requests; may be repeated. 0, 0.2 and 0.5 by default."),
     ] = None,
-    repeats: Annotated[str, typer.Option(help="What is repeated of what was asked: zipf or uniform.")] = "zipf",
+    repeats: Annotated[Literal["zipf", "uniform"], typer.Option(help="What is repeated of what was asked: zipf or uniform.")] = "zipf",
     zipf_exponent: Annotated[float, typer.Option(min=0)] = 1.0,
     policy: Annotated[
-        str | None, typer.Option(help="The router's: length or learned, which is the default with --router.")
+        Literal["length", "learned"] | None, typer.Option(help="The router's: length or learned, which is the default with --router.")
     ] = None,
     router: Annotated[Path | None, typer.Option(help="A directory made by `pennyweight router train`.")] = None,
     strong_share: Annotated[float, typer.Option(help="Of the prompts, for the dear tier.")] = 0.1,
@@ -92,11 +92,7 @@ def savings(
 
     book = load_prices(prices)
     of_models = Prices(book.model(cheap_price), book.model(dear_price))
-    name = policy or ("length" if router is None else "learned")
-    if repeats not in ("zipf", "uniform"):
-        raise typer.BadParameter(f"--repeats is zipf or uniform, not {repeats}")
-    if name not in ("length", "learned"):
-        raise typer.BadParameter(f"--policy is length or learned, not {name}")
+    name: Literal["length", "learned"] = policy or ("length" if router is None else "learned")
     shares = tuple(sorted(set(repeat_share if repeat_share else (0.0, 0.2, 0.5))))
     drawing = Drawing(requests, shares, rate, repeats, zipf_exponent, seed)
     try:
@@ -114,7 +110,7 @@ def savings(
         {"drawing": drawing, "policy": found_policy, "serving": serving, "slo": limits, "rounds": rounds, "hits": hits},
     )
     measured: list[Measured] = []
-    kept = []
+    kept: list[dict[str, Any]] = []
 
     def keep(one: Measured) -> None:
         measured.append(one)
