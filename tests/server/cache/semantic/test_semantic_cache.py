@@ -20,6 +20,7 @@ from pennyweight.server.config import SemanticCacheSettings
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import EngineDead
 from pennyweight.server.types import (
+    CacheControl,
     ChatPrompt,
     Delta,
     Finished,
@@ -185,7 +186,7 @@ async def test_all_but_the_wording_must_be_equal(changes: dict[str, Any]) -> Non
         {"sampling": {"temperature": 0.7}},
         {"sampling": {"n": 2}},
         {"sampling": {"logprobs": 1}},
-        {"cached": False},
+        {"cache": CacheControl(wanted=False, no_store=True)},
         {"tools": (Tool(name="f"),)},
         {"messages": (Message(role="user", content="hello"), Message(role="assistant", content="well,"))},
         {"messages": (Message(role="user", content=" "),)},
