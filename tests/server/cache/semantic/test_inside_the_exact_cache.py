@@ -10,6 +10,7 @@ from fakes.scripted_engine import says
 from fakes.word_embedder import WordEmbedder
 
 from pennyweight.server.app import create_app
+from pennyweight.server.cache.label import Selection
 from pennyweight.server.cache.response_cache import ResponseCache
 from pennyweight.server.cache.result import CacheResult
 from pennyweight.server.cache.semantic.wiring import make_semantic_cache
@@ -40,7 +41,7 @@ async def test_the_exact_cache_keeps_nothing_that_was_not_generated() -> None:
         return events[0].cache
 
     assert [await ask(number) for number in range(2)] == [CacheResult.MISS, CacheResult.HIT]
-    exact.store.clear()
+    exact.store.purge(Selection())
     # Now what is inside answers, each time anew.
     assert [await ask(number) for number in range(2, 4)] == ["semantic", "semantic"]
     assert len(exact.store) == 0

@@ -20,6 +20,7 @@ from pennyweight.server.config import SemanticCacheSettings
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import EngineDead
 from pennyweight.server.types import (
+    CacheControl,
     ChatPrompt,
     Delta,
     Finished,
@@ -100,7 +101,7 @@ async def test_what_was_asked_in_other_words_is_answered_once_it_was_learned() -
     assert await bench.ask("do you grow and paint ferries how") == ("semantic", "ferries grow paint for ann")
     assert len(bench.engine.left) == asked
     assert bench.cache.results["hit"] > 10
-    assert bench.cache.judged["right"] > 10
+    assert bench.cache.judged["right"] > 5
     assert bench.cache.judged["unknown"] == 0
 
 
@@ -185,7 +186,7 @@ async def test_all_but_the_wording_must_be_equal(changes: dict[str, Any]) -> Non
         {"sampling": {"temperature": 0.7}},
         {"sampling": {"n": 2}},
         {"sampling": {"logprobs": 1}},
-        {"cached": False},
+        {"cache": CacheControl(wanted=False, no_store=True)},
         {"tools": (Tool(name="f"),)},
         {"messages": (Message(role="user", content="hello"), Message(role="assistant", content="well,"))},
         {"messages": (Message(role="user", content=" "),)},
