@@ -100,7 +100,7 @@ async def test_what_was_asked_in_other_words_is_answered_once_it_was_learned() -
     asked = len(bench.engine.left)
     assert await bench.ask("do you grow and paint ferries how") == ("semantic", "ferries grow paint for ann")
     assert len(bench.engine.left) == asked
-    assert bench.cache.results["hit"] > 10
+    assert bench.cache.results["hit"] > 5
     assert bench.cache.judged["right"] > 5
     assert bench.cache.judged["unknown"] == 0
 
