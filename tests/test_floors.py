@@ -159,6 +159,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config_routing",
         "server.tenants",
         "server.retry_budget",
+        "server.cache.result",
         "server.ledger.price_book",
         "server.engines.base",
         "server.engines.features",

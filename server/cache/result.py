@@ -19,8 +19,10 @@ class CacheResult(enum.StrEnum):
 _ORDER = {result.value: place for place, result in enumerate(CacheResult)}
 # What a cache inside this one says stands before a kept answer of the same request, and after what was generated.
 _OF_ANOTHER_CACHE = _ORDER[CacheResult.SHARED.value] + 0.5
+# What the semantic cache says of an answer that it gives.
+SEMANTIC = "semantic"
 # Of what nothing was computed for the request that it is told of.
-GIVEN_AGAIN = frozenset({CacheResult.SHARED.value, CacheResult.HIT.value})
+GIVEN_AGAIN = frozenset({CacheResult.SHARED.value, CacheResult.HIT.value, SEMANTIC})
 
 
 def result_of_all(results: Iterable[str]) -> str:

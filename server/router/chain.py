@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from pennyweight.server.cache.result import GIVEN_AGAIN
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import (
     ContextLengthExceeded,
@@ -127,14 +128,18 @@ class Chain:
                 except TimeoutError:
                     raise UpstreamTimeout(f"{target.name} gave no token within {patience:g} seconds.") from None
                 first = self._clock()
-                latency.first_token(first - began)
+                # What the response cache gives says nothing of the model.
+                is_asked = opening.cache not in GIVEN_AGAIN
+                if is_asked:
+                    latency.first_token(first - began)
                 self._router.affinity.answered(request, target.name)
                 yield msgspec.structs.replace(opening, route=route)
                 event: Event | None = first_event
                 while event is not None:
                     if isinstance(event, Finished):
-                        latency.finished(self._clock() - first, event.usage.completion_tokens)
-                        permit.succeeded()
+                        if is_asked:
+                            latency.finished(self._clock() - first, event.usage.completion_tokens)
+                            permit.succeeded()
                         yield event
                         return
                     yield event

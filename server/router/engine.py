@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from pennyweight.server.cache.result import GIVEN_AGAIN
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
 from pennyweight.server.errors import InvalidRequest, ModelLoading
@@ -82,14 +83,14 @@ class RouterEngine:
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         decision = self._router.decide(request, self._tiers)
-        model = ""
+        model, is_given = "", False
         async with aclosing(self._chain.generate(request, decision)) as events:
             async for event in events:
                 if isinstance(event, Started) and event.route is not None:
-                    model = event.route.model
+                    model, is_given = event.route.model, event.cache in GIVEN_AGAIN
                     self._tally.routed[Routed(decision.tier.name, model, decision.policy)] += 1
                 elif isinstance(event, Finished):
-                    self._count(model, event.usage)
+                    self._count(model, event.usage, is_given=is_given)
                 yield event
 
     def capabilities(self) -> Capabilities:
@@ -139,10 +140,12 @@ class RouterEngine:
         except ModelLoading:
             return None
 
-    def _count(self, model: str, usage: Usage) -> None:
+    def _count(self, model: str, usage: Usage, *, is_given: bool) -> None:
         cost = self._targets[model].cost(usage)
         if cost is None:
             return
+        if is_given:  # by the response cache, which has nothing generated for it
+            cost = 0.0
         dearest = max(one for target in self._targets.values() if (one := target.cost(usage)) is not None)
         tally = self._tally
         tally.spent[model] = tally.spent.get(model, 0.0) + cost

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from pennyweight.server.cache.result import SEMANTIC
 from pennyweight.server.cache.store import StoredAnswer
 from pennyweight.server.engines.around import EngineAround
 from pennyweight.server.engines.base import Engine
@@ -24,7 +25,6 @@ from .policy import Decision, Policy, Verdict
 from .versions import Looked, VersionedIndex
 from .wording import wording_of
 
-SEMANTIC = "semantic"
 UNEMBEDDED = "unembedded"
 UNKNOWN = "unknown"
 # What may be counted of requests and of judgements.
