@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,13 +78,13 @@ def savings(
     from pennyweight.server.ledger.price_book import load_prices
 
     try:
-        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams
+        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams, parse_popularity
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'pennyweight[bench]'") from None
     from pennyweight.bench.report.svg import NoMatplotlib
     from pennyweight.bench.report.write import write_report
     from pennyweight.bench.savings.measure import Measured, Plan
-    from pennyweight.bench.savings.policy import find_policy
+    from pennyweight.bench.savings.policy import find_policy, parse_policy
     from pennyweight.bench.savings.report import make_report
     from pennyweight.bench.savings.rounds import run_rounds
     from pennyweight.bench.savings.step import Prices, Serving
@@ -92,14 +92,10 @@ def savings(
 
     book = load_prices(prices)
     of_models = Prices(book.model(cheap_price), book.model(dear_price))
-    name = policy or ("length" if router is None else "learned")
-    if repeats not in ("zipf", "uniform"):
-        raise typer.BadParameter(f"--repeats is zipf or uniform, not {repeats}")
-    if name not in ("length", "learned"):
-        raise typer.BadParameter(f"--policy is length or learned, not {name}")
     shares = tuple(sorted(set(repeat_share if repeat_share else (0.0, 0.2, 0.5))))
-    drawing = Drawing(requests, shares, rate, repeats, zipf_exponent, seed)
     try:
+        drawing = Drawing(requests, shares, rate, parse_popularity(repeats), zipf_exponent, seed)
+        name = parse_policy(policy or ("length" if router is None else "learned"))
         limits = parse_slo(slo or ())
         workload = Workload(prompts, output_tokens)
         rows = part(read_trace(trace)) if trace is not None else []
@@ -114,7 +110,7 @@ def savings(
         {"drawing": drawing, "policy": found_policy, "serving": serving, "slo": limits, "rounds": rounds, "hits": hits},
     )
     measured: list[Measured] = []
-    kept = []
+    kept: list[dict[str, Any]] = []
 
     def keep(one: Measured) -> None:
         measured.append(one)
