@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -23,10 +23,10 @@ def savings(
         list[float] | None,
         typer.Option(min=0, max=0.99, help="Of a stream's requests; may be repeated. 0, 0.2 and 0.5 by default."),
     ] = None,
-    repeats: Annotated[Literal["zipf", "uniform"], typer.Option(help="What is repeated of what was asked: zipf or uniform.")] = "zipf",
+    repeats: Annotated[str, typer.Option(help="What is repeated of what was asked: zipf or uniform.")] = "zipf",
     zipf_exponent: Annotated[float, typer.Option(min=0)] = 1.0,
     policy: Annotated[
-        Literal["length", "learned"] | None, typer.Option(help="The router's: length or learned, which is the default with --router.")
+        str | None, typer.Option(help="The router's: length or learned, which is the default with --router.")
     ] = None,
     router: Annotated[Path | None, typer.Option(help="A directory made by `pennyweight router train`.")] = None,
     strong_share: Annotated[float, typer.Option(help="Of the prompts, for the dear tier.")] = 0.1,
@@ -78,13 +78,13 @@ def savings(
     from pennyweight.server.ledger.price_book import load_prices
 
     try:
-        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams
+        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams, parse_popularity
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'pennyweight[bench]'") from None
     from pennyweight.bench.report.svg import NoMatplotlib
     from pennyweight.bench.report.write import write_report
     from pennyweight.bench.savings.measure import Measured, Plan
-    from pennyweight.bench.savings.policy import find_policy
+    from pennyweight.bench.savings.policy import find_policy, parse_policy
     from pennyweight.bench.savings.report import make_report
     from pennyweight.bench.savings.rounds import run_rounds
     from pennyweight.bench.savings.step import Prices, Serving
@@ -92,10 +92,10 @@ def savings(
 
     book = load_prices(prices)
     of_models = Prices(book.model(cheap_price), book.model(dear_price))
-    name: Literal["length", "learned"] = policy or ("length" if router is None else "learned")
     shares = tuple(sorted(set(repeat_share if repeat_share else (0.0, 0.2, 0.5))))
-    drawing = Drawing(requests, shares, rate, repeats, zipf_exponent, seed)
     try:
+        drawing = Drawing(requests, shares, rate, parse_popularity(repeats), zipf_exponent, seed)
+        name = parse_policy(policy or ("length" if router is None else "learned"))
         limits = parse_slo(slo or ())
         workload = Workload(prompts, output_tokens)
         rows = part(read_trace(trace)) if trace is not None else []

@@ -18,6 +18,14 @@ LEAST_PROMPTS = 20
 LEAST_SHARE = 1e-4
 
 
+def parse_policy(text: str) -> PolicyName:
+    """Raises ValueError."""
+    match text:
+        case "length" | "learned" as policy:
+            return policy
+    raise ValueError(f"--policy is length or learned, not {text}")
+
+
 class Policy(msgspec.Struct, frozen=True):
     """``settings`` are the server's; ``prompts`` is on how many the threshold was found."""
 

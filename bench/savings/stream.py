@@ -19,6 +19,14 @@ from pennyweight.bench.load.trace import TraceRow, part
 Popularity = Literal["zipf", "uniform"]
 
 
+def parse_popularity(text: str) -> Popularity:
+    """Raises ValueError."""
+    match text:
+        case "zipf" | "uniform" as popularity:
+            return popularity
+    raise ValueError(f"--repeats is zipf or uniform, not {text}")
+
+
 class Stream(msgspec.Struct, frozen=True):
     """One stream: the row of each request, in the order in which they arrive, and when, in seconds.
 

@@ -184,7 +184,7 @@ def _costs(costs: Sequence[Cost]) -> Table:
         "same words as dear",
         "ROUGE-L",
     )
-    note = "In brackets, 95 % intervals. The dear tier answers the same request again in other company, so its own words vary too."
+    note = "In brackets, 95 % intervals. How far the dear tier repeats its own words in other company, the steps without the router show."
     return Table("savings", "Every step", columns, rows, text_columns=2, note=note)
 
 
