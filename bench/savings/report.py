@@ -65,7 +65,7 @@ def make_report(measured: Sequence[Measured], workload: Workload, prices: Prices
             accepted = sum(one.is_accepted for answers in of_steps[step.name] for one in answers)
             waited.append(_waited(found, accepted))
     hits = [one.hits for one in measured if one.hits is not None]
-    return Report(costs, waited, hits, tuple(_complaints(measured)))
+    return Report(costs, waited, hits, (*_complaints(measured), *_one_sided(costs)))
 
 
 def _answered(
@@ -111,6 +111,18 @@ def _waited(rounds: Sequence[Streamed], accepted: int) -> Waited:
         e2e_p99=middle([one.summary.e2e.p99 if one.summary.e2e else None for one in rounds]),
         cpu_seconds_per_accepted=sum(one.cpu_seconds for one in rounds) / accepted if accepted else None,
     )
+
+
+def _one_sided(costs: Sequence[StepCost]) -> Iterator[str]:
+    """Too few prompts to have one of each tier say nothing of the router's share, and their intervals don't tell."""
+    routed = {step.name for step in STEPS if step.has_router}
+    for one in costs:
+        if one.step in routed and one.routed_dear_share in (0.0, 1.0):
+            tier = "cheap" if one.routed_dear_share == 0 else "dear"
+            yield (
+                f"{one.step}, repeats {one.repeat_share:.0%}: every prompt went to the {tier} tier, which is not the share that was "
+                "asked for; take more --requests or --rounds"
+            )
 
 
 def _complaints(measured: Sequence[Measured]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes.live_server import LiveEngine, live_server
 from fakes.scripted_engine import says
@@ -96,6 +97,17 @@ async def test_who_answers_and_what_that_costs(workload: Workload) -> None:
     assert (first.free_share, first.times_cheaper and first.times_cheaper.value) == (0.0, pytest.approx(1.0))
     assert [one.requests for one in report.hits] == [3, 3]
     assert {one.step for one in report.waited} == {step.name for step in STEPS}
+
+
+async def test_streams_whose_prompts_all_went_one_way_are_told(workload: Workload) -> None:
+    measured = await run_steps(workload, (0.0,))
+    for one in measured:
+        one.streams[0].samples = [msgspec.structs.replace(sample, model=CHEAP) for sample in one.streams[0].samples]
+    found = make_report(measured, workload, PRICES, None, 0).complaints
+    assert [one.split(":")[0] for one in found if "every prompt went to the cheap tier" in one] == [
+        "router, repeats 0%",
+        "both, repeats 0%",
+    ]
 
 
 async def test_a_step_that_failed_leaves_no_figures_of_that_round(workload: Workload) -> None:
