@@ -36,8 +36,9 @@ def frontend(
         pennyweight bench frontend --model DIRECTORY --litellm-python PATH --router-python PATH --vllm-python PATH
 
     Our server runs whole, with admission, limits, metrics and the request log on, over an engine that computes nothing:
-    within the server's process, once more with a response cache that gives the same answer again each time, and with
-    --model in a process of its own, with that model's tokenizer, as real engines run. LiteLLM's proxy and vllm-router
+    within the server's process, once more with a response cache that gives the same answer again each time, with a router
+    and a response cache and nothing asked twice, and with --model in a process of its own, with that model's tokenizer, as
+    real engines run. LiteLLM's proxy and vllm-router
     stand in front of a server that answers with constants, and vLLM's front before vLLM's engine with a tiny random
     model. Of the last only the front's own process counts, and no rate or latency is given, for they are the engine's.
     The measured server has a core of its own. CPU time is user and system time of its processes, never of the load, of
@@ -85,7 +86,11 @@ def frontend(
     progress = Console(stderr=True)
     busy = busy_cores()
     with tempfile.TemporaryDirectory(prefix="pennyweight-bench-") as directory:
-        targets = [Target(NullServer(step)), Target(NullServer(step, is_cached=True))]
+        targets = [
+            Target(NullServer(step)),
+            Target(NullServer(step, is_cached=True)),
+            Target(NullServer(step, is_routed=True), prefix="auto:", is_varied=True),
+        ]
         if model is not None:
             targets.append(Target(NullServer(step, model.absolute()), own_process_only=True))
         # Environments' Pythons are links, which must not be resolved.

@@ -23,6 +23,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _LAST_CHUNK = b"0\r\n\r\n"
 _EVENT = b"data: "
 CONNECT_SECONDS = 30.0
+PLACE = b"#number##"
 # A slow server is measured for longer, until it has given as many answers as there are connections; for so long at most.
 MOST_SECONDS = 30.0
 
@@ -30,7 +31,8 @@ MOST_SECONDS = 30.0
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """A closed loop on ``connections``, each of which sends its next request when its last answer has ended.
 
-    ``warm_up`` and ``seconds`` are the times before and while it is measured; the latter is the least.
+    ``warm_up`` and ``seconds`` are the times before and while it is measured; the latter is the least. What a body has of ``PLACE`` is a
+    number in each request, another one in each.
     """
 
     port: int
@@ -67,10 +69,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Totals:
-    """What all connections count together."""
+    """What all connections count together, and the number of the last request."""
 
     def __init__(self, wanted: int) -> None:
         self._wanted = wanted
+        self.number = 0
         self.are_enough = asyncio.Event()
         self.is_measured = False
         self.is_over = False
@@ -89,7 +92,7 @@ class _Client(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, request: bytes, totals: _Totals) -> None:
-        self._request = request
+        self._before, self._place, self._after = request.partition(PLACE)
         self._totals = totals
         self._transport: asyncio.WriteTransport
         self._sent = 0.0
@@ -135,7 +138,11 @@ class _Client(asyncio.Protocol):
     def _send(self) -> None:
         self._header = b""
         self._sent = time.perf_counter()
-        self._transport.write(self._request)
+        if self._place:
+            self._totals.number += 1
+            self._transport.write(self._before + b"%0*d" % (len(PLACE), self._totals.number) + self._after)
+        else:
+            self._transport.write(self._before)
 
     def _end(self) -> None:
         if self._totals.is_measured:

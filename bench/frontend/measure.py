@@ -16,7 +16,7 @@ from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.peers.process import RunningServer
 
 from .cores import Cores, cpu_seconds, started_on
-from .load_client import MOST_SECONDS, Load, Report
+from .load_client import MOST_SECONDS, PLACE, Load, Report
 from .names import AT_ONCE, STEPPED
 from .targets import Target
 
@@ -35,12 +35,13 @@ class Plan:
     warm_up: float
 
     def body(self, target: Target, *, stream: bool, model: str = AT_ONCE) -> str:
-        """The request, the same each time: what an engine would make of it costs nothing here."""
+        """The request: what an engine would make of it costs nothing here."""
+        place = f" {PLACE.decode()}" if target.is_varied else ""
         body = {
-            "model": model,
+            "model": target.prefix + model,
             "messages": [
                 {"role": "system", "content": "You are a helpful assistant."},
-                {"role": "user", "content": PROMPT},
+                {"role": "user", "content": PROMPT + place},
             ],
             "max_tokens": self.stream_tokens if stream else self.tokens,
             "temperature": 0,

@@ -12,9 +12,19 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
-from pennyweight.server.config import EngineSettings, HttpSettings, ResponseCacheSettings, Settings
+from pennyweight.server.config import (
+    EngineSettings,
+    HttpSettings,
+    ModelSettings,
+    ResponseCacheSettings,
+    Settings,
+    TierSettings,
+    TokenPrice,
+)
 from pennyweight.server.engines.local.client import Launch, LocalEngine
 from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.serving import Serving, StartableEngine, bind, uvicorn_config
@@ -53,10 +63,17 @@ def main() -> int:
     parser.add_argument("--step", type=float, required=True, help="seconds from one token of an answer to the next")
     parser.add_argument("--model", type=Path, help="engines in processes of their own, with this model's tokenizer")
     parser.add_argument("--response-cache", action="store_true", help="keep answers and give them again")
+    parser.add_argument("--router", action="store_true", help="have a tier for each engine, which auto:ENGINE names")
     given = parser.parse_args()
     cache = ResponseCacheSettings(max_bytes=CACHE_BYTES if given.response_cache else 0)
-    settings = Settings(http=HttpSettings(port=given.port), response_cache=cache)
     engines = in_process(given.step) if given.model is None else in_child(given.model, given.step)
+    settings = Settings(http=HttpSettings(port=given.port), response_cache=cache)
+    if given.router:
+        settings = msgspec.structs.replace(
+            settings,
+            models={name: ModelSettings(price=TokenPrice(input=1.0, output=2.0)) for name in engines},
+            tiers={name: TierSettings(models=(name,)) for name in engines},
+        )
     logger = make_logger(settings.log)
     adopt_standard_logging(settings.log)
     admission = Admission(settings.limits.max_waiting)

@@ -59,7 +59,7 @@ def explain(
 def _show(found: dict[str, Any], console: Console) -> None:
     scores = "".join(f", {name} {value:g}" for name, value in found["scores"].items())
     console.print(f"{found['model']} in the tier {found['tier']}", style="bold", markup=False)
-    console.print(f"by the policy {found['policy']}: {found['reason']}{scores}", markup=False)
+    console.print(f"by the policy {found['policy']}: {found['reason']}{scores}", markup=False, soft_wrap=True)
     console.print(f"then {', '.join(found['chain'][1:]) or 'none'}", markup=False)
     orders: dict[str, Any] = next((one["order"] for one in found["considered"] if one["order"]), {})
     table = Table("tier", "model", *orders, "", box=None, padding=(0, 2, 0, 0))

@@ -98,15 +98,22 @@ async def test_cpu_seconds_are_those_of_the_process_alone_or_with_its_children()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "peer", [NullServer(STEP), NullServer(STEP, is_cached=True), Upstream(STEP)], ids=lambda peer: peer.variant
+    "target",
+    [
+        Target(NullServer(STEP)),
+        Target(NullServer(STEP, is_cached=True)),
+        Target(NullServer(STEP, is_routed=True), prefix="auto:", is_varied=True),
+        Target(Upstream(STEP)),
+    ],
+    ids=lambda target: target.label,
 )
-async def test_a_server_is_measured(peer: NullServer | Upstream) -> None:
+async def test_a_server_is_measured(target: Target) -> None:
     try:
         cores = choose_cores()
     except ValueError:
         cores = Cores(0, 0, 0)
-    async with running(peer) as server:
-        found = await measure(Target(peer), server, PLAN, cores, 3)
+    async with running(target.peer) as server:
+        found = await measure(target, server, PLAN, cores, 3)
     assert found.failed == 0
     assert found.requests_per_second > 0
     assert found.tokens_per_second > 0
