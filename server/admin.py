@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 from .api.exchange import error_object
 from .auth import RequireApiKey
 from .cache.administration import CacheAdministration
-from .cache.response_cache import ResponseCache
 from .engines.base import Engine
 from .engines.residency import ResidentEngine
 from .errors import InvalidRequest, ModelLoading, ModelNotFound, PennyweightError
@@ -31,7 +30,7 @@ def create_admin_app(
     registry: Registry,
     api_keys: tuple[str, ...],
     logger: FilteringBoundLogger,
-    response_cache: ResponseCache | None = None,
+    caches: CacheAdministration | None = None,
 ) -> Starlette:
     """The administration's application: ``GET /models``, ``POST /models/{name}/load``, ``.../unload``, ``.../sleep`` with
     ``{"level": 1}`` or nothing,
@@ -39,7 +38,7 @@ def create_admin_app(
     ``DELETE /response-cache`` with any of ``?key=&tenant=&model=``, or ``?all=true``. Every change is logged.
 
     ``api_keys`` are the operator's: a tenant's don't open it."""
-    admin = _Admin(registry, logger, CacheAdministration(response_cache))
+    admin = _Admin(registry, logger, caches or CacheAdministration(None))
     return Starlette(
         routes=[
             Route("/models", _answering(admin.models), methods=["GET"]),

@@ -19,9 +19,11 @@ from structlog.typing import FilteringBoundLogger
 
 from .admission import Admission
 from .auth import PUBLIC_PATHS, RequireApiKey
+from .cache.administration import CacheAdministration
 from .cache.only_kept import only_kept
 from .cache.open_cache import open_cache, shown_store
 from .cache.response_cache import ResponseCache
+from .cache.semantic.cache import SemanticCache
 from .cache.semantic.wiring import make_semantic_cache
 from .config import (
     FaqSettings,
@@ -69,10 +71,17 @@ EXPOSED_HEADERS = (
 class Application:
     """The ASGI application: ``routes`` behind the middleware that every request passes."""
 
-    def __init__(self, app: ASGIApp, routes: list[Route], response_cache: ResponseCache | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: list[Route],
+        response_cache: ResponseCache | None = None,
+        semantic_cache: SemanticCache | None = None,
+    ) -> None:
         self._app = app
         self.routes = routes
         self.response_cache = response_cache
+        self.semantic_cache = semantic_cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -81,6 +90,8 @@ class Application:
         """Let go of what the application itself has opened, once nobody calls it any more."""
         if self.response_cache is not None:
             await self.response_cache.aclose()
+        if self.semantic_cache is not None:
+            await self.semantic_cache.aclose()
 
 
 def create_app(
@@ -107,6 +118,7 @@ def create_app(
         metrics.registry.register(OverloadCollector(overload, metrics.engines))
         around.append(overload.around)
     around.append(only_kept)
+    semantic_cache = None
     if settings.semantic_cache.tenants:
         semantic_cache = make_semantic_cache(settings.semantic_cache, engines)
         metrics.registry.register(SemanticCacheCollector(semantic_cache))
@@ -151,7 +163,7 @@ def create_app(
             expose_headers=EXPOSED_HEADERS,
         )
     app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served, cache)
+    return Application(app, served, cache, semantic_cache)
 
 
 def serve(settings: Settings) -> int:
@@ -211,7 +223,9 @@ def _serve(settings: Settings) -> int:
             logger,
             on_listening=lambda: logger.info("listening", **places, models=list(registry)),
             on_ready=on_ready,
-            admin=create_admin_app(registry, settings.http.api_keys, logger, app.response_cache)
+            admin=create_admin_app(
+                registry, settings.http.api_keys, logger, CacheAdministration(app.response_cache, app.semantic_cache)
+            )
             if admin_listener
             else None,
         )

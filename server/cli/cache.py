@@ -61,7 +61,8 @@ def purge(
     query = urllib.parse.urlencode({name: value for name, value in asked.items() if value is not None})
     purged = call_administration(url, "DELETE", f"/response-cache?{query}")["purged"]
     store = "" if purged["store"] is None else f", {purged['store']} in the store"
-    print(f"purged: {purged['memory']} in memory{store}")
+    semantic = "" if purged["semantic"] is None else f", {purged['semantic']} in the semantic cache"
+    print(f"purged: {purged['memory']} in memory{store}{semantic}")
 
 
 def _described(store: dict[str, object]) -> str:

@@ -116,7 +116,9 @@ class SemanticCache:
             await asyncio.wait(tuple(self._tasks))
 
     async def purge(self, matches: Callable[[Entry], bool]) -> int:
-        """Forget entries; returns how many."""
+        """Forget entries, also those that are being judged now; returns how many."""
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
         gone = self.entries.drop(matches)
         await self.index.remove(gone)
         return len(gone)

@@ -20,6 +20,7 @@ from fakes.scripted_engine import says
 from pennyweight.server.admin import create_admin_app
 from pennyweight.server.admission import Admission
 from pennyweight.server.app import create_app
+from pennyweight.server.cache.administration import CacheAdministration
 from pennyweight.server.config import HttpSettings, LogSettings, ResidencySettings, ResponseCacheSettings, Settings
 from pennyweight.server.engines.base import Capabilities, Health, HealthState
 from pennyweight.server.engines.residency import Residency
@@ -110,7 +111,7 @@ async def operated(store: str | None = None) -> AsyncIterator[Operated]:
     output = io.StringIO()
     logger, admission = make_logger(settings.log, output), Admission(100)
     app = create_app(settings, registry, admission=admission, logger=logger)
-    administration = create_admin_app(registry, http.api_keys, logger, app.response_cache)
+    administration = create_admin_app(registry, http.api_keys, logger, CacheAdministration(app.response_cache))
     listener, admin_listener = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
     ready = asyncio.Event()
     serving = Serving(app, http, registry.models, admission, logger, on_ready=ready.set, admin=administration)  # type: ignore[arg-type]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 from fakes.live_server import LiveEngine
 from fakes.scripted_engine import says
 from fakes.word_embedder import WordEmbedder
 
 from pennyweight.server.app import create_app
+from pennyweight.server.cache.administration import CacheAdministration
 from pennyweight.server.cache.label import Selection
 from pennyweight.server.cache.response_cache import ResponseCache
 from pennyweight.server.cache.result import CacheResult
@@ -46,6 +48,25 @@ async def test_the_exact_cache_keeps_nothing_that_was_not_generated() -> None:
     assert [await ask(number) for number in range(2, 4)] == ["semantic", "semantic"]
     assert len(exact.store) == 0
     assert len(engine.left) == 1
+
+
+async def test_what_is_purged_is_purged_here_too() -> None:
+    engine = LiveEngine(script=lambda request: says("Hello"))
+    engine.loaded.set()
+    engines: dict[str, Engine] = {"scripted": engine, "embed": WordEmbedder()}
+    semantic = make_semantic_cache(SemanticCacheSettings(tenants=("*",), embedder="embed"), engines)
+    exact = ResponseCache(ResponseCacheSettings(max_bytes=1 << 20))
+    both = exact.around(semantic.around(engine))
+    administration = CacheAdministration(exact, semantic)
+    for number, tenant in enumerate(("ann", "bob")):
+        asked = msgspec.structs.replace(request("how do you do", number), tenant=tenant)
+        async for _ in both.generate(asked):
+            pass
+    while len(semantic.entries) < 2:  # noqa: ASYNC110 (a flight comes to its end a moment after its subscribers)
+        await asyncio.sleep(0.001)
+    assert await administration.purge(tenant="ann") == {"purged": {"memory": 1, "store": None, "semantic": 1}}
+    assert await administration.purge(model="other") == {"purged": {"memory": 0, "store": None, "semantic": 0}}
+    assert await administration.purge(all_of_it=True) == {"purged": {"memory": 1, "store": None, "semantic": 1}}
 
 
 def test_a_server_has_it_where_tenants_are_named() -> None:
