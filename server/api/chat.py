@@ -12,7 +12,7 @@ from pennyweight.server.types import Delta, Finished, Request, Started
 
 from .chat_answer import ChatCollector, ChatShape, ChatStream
 from .chat_request import ChatRequest, to_request
-from .chat_tools import tool_use
+from .chat_tools import ToolUse, tool_use
 from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
@@ -25,6 +25,23 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
     chat, headers = read(call, ChatRequest, refused=REFUSED_IN_CHAT, silent=SILENT_IN_CHAT)
     deadline = call.deadline_within(chat.timeout)
     engine = await call.engine(chat.model, deadline)
+    request, tools = request_of(call, chat, engine, deadline)
+    shape = ChatShape(
+        id=f"chatcmpl-{call.request_id}",
+        created=int(time.time()),
+        n=request.sampling.n,
+        has_logprobs=bool(chat.logprobs),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        may_call=tools.may_call,
+        new_parser=tools.new_parser,
+    )
+    if chat.stream:
+        return await stream_answer(_stream(engine, request, call.observer, shape), headers)
+    return json_answer(await _collect(engine, request, call.observer, shape), headers=headers)
+
+
+def request_of(call: Call, chat: ChatRequest, engine: Engine, deadline: float | None) -> tuple[Request, ToolUse]:
+    """The request for an engine, and how its answer's tool calls are read. Raises InvalidRequest or UnsupportedParameter."""
     capabilities, limits = engine.capabilities(), call.settings.limits
     tools = tool_use(
         chat.tools,
@@ -45,18 +62,7 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         routing=routing_of(call, chat),
         deadline=deadline,
     )
-    shape = ChatShape(
-        id=f"chatcmpl-{call.request_id}",
-        created=int(time.time()),
-        n=request.sampling.n,
-        has_logprobs=bool(chat.logprobs),
-        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-        may_call=tools.may_call,
-        new_parser=tools.new_parser,
-    )
-    if chat.stream:
-        return await stream_answer(_stream(engine, request, call.observer, shape), headers)
-    return json_answer(await _collect(engine, request, call.observer, shape), headers=headers)
+    return request, tools
 
 
 async def _collect(engine: Engine, request: Request, observer: Observer, shape: ChatShape) -> dict[str, object]:
