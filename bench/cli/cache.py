@@ -94,10 +94,10 @@ def evaluate(
     from pennyweight.bench.semantic.evaluation import evaluate as evaluate_stream
     from pennyweight.bench.semantic.neighbours import Neighbours
     from pennyweight.bench.semantic.pairs import Stream, read_pairs
-    from pennyweight.bench.semantic.progress import told
     from pennyweight.bench.semantic.sweep import read_sweep
     from pennyweight.bench.semantic.table import bounds_table, sweep_table
     from pennyweight.bench.semantic.vectors import embed, read_vectors, write_vectors
+    from pennyweight.bench.stage_progress import told
     from pennyweight.server.errors import ConfigError
 
     run = Run(

@@ -130,13 +130,13 @@ def evaluate(
     from pennyweight.bench.load.sample import BadAnswer
     from pennyweight.bench.quality.held import HeldFiles
     from pennyweight.bench.quality.models import Computing, Variant, start, versions
-    from pennyweight.bench.quality.progress import told
     from pennyweight.bench.quality.report import Evaluation
     from pennyweight.bench.quality.speed import Serving, measure_speed
     from pennyweight.bench.quality.table import quality_table, speed_table
     from pennyweight.bench.report.svg import NoMatplotlib
     from pennyweight.bench.report.write import write_report
     from pennyweight.bench.result import Run, show
+    from pennyweight.bench.stage_progress import told
     from pennyweight.quantize.manifest import ManifestError, record_scores
     from pennyweight.quantize.quality.evaluation import Extent, Incomparable
     from pennyweight.quantize.quality.evaluation import evaluate as evaluate_models

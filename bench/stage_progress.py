@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pennyweight.quantize.quality.evaluation import OnProgress
+# Told of a stage, of how much of it is done, and of how much it is.
+Tell = Callable[[str, int, int], None]
 
 
 @contextmanager
-def told() -> Iterator[OnProgress]:
+def told() -> Iterator[Tell]:
     """What is to be told of the stages."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
