@@ -23,6 +23,18 @@ class FinishReason(enum.StrEnum):
     CONTENT_FILTER = "content_filter"
 
 
+class Determinism(enum.StrEnum):
+    """What is promised of an answer's repetition by the same model on the same class of hardware, the weakest first.
+
+    SEEDED: choices are greedy or follow from the seed and the position alone, whatever else is in the batch. BITWISE: so is every
+    logit, to the bit, whatever the batch, the chunks of the prefill, the prefix cache, preemption, threads and restarts.
+    """
+
+    OFF = "off"
+    SEEDED = "seeded"
+    BITWISE = "bitwise"
+
+
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a tool in an assistant's message; ``arguments`` is JSON text as the model wrote it."""
 
@@ -64,7 +76,7 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
 FREE_TOOL_CHOICE = ToolChoice()
 
 
-class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True):
+class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="chat"):
     """A conversation, to be rendered with the chat template of the engine's own model.
 
     ``tool_choice`` is for engines whose capabilities say UPSTREAM_CALLS; for others the API makes a constraint of it.
@@ -78,14 +90,14 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True):
     template_kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-class TextPrompt(msgspec.Struct, frozen=True, kw_only=True):
+class TextPrompt(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="text"):
     """A plain text, tokenised with the special tokens that the model's tokenizer adds by itself."""
 
     text: str
     add_special_tokens: bool = True
 
 
-class TokensPrompt(msgspec.Struct, frozen=True, kw_only=True):
+class TokensPrompt(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="tokens"):
     """Token ids, taken as they are."""
 
     token_ids: tuple[int, ...]
@@ -184,7 +196,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work for an engine. ``id`` is ours and unique; lower ``priority`` values run first.
 
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
-    ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``determinism`` is asked for
+    at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -198,6 +211,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
     cache: CacheControl = NO_CACHE_CONTROL
     routing: Routing | None = None
+    determinism: Determinism | None = None
+    hash_logits: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,7 +281,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     ``queue_seconds`` is how long the request waited for its first step, before the engine and in it, None where that isn't known.
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
     what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
-    ``route`` is how the router came to this model, None where the client named it.
+    ``route`` is how the router came to this model, None where the client named it. ``determinism`` is the mode that is honoured.
     """
 
     request_id: str
@@ -280,6 +295,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     cache_key: bytes | None = None
     cache_age: float | None = None
     route: Route | None = None
+    determinism: Determinism | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,7 +316,8 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     ``text`` may be empty while bytes of a character or of a possible stop string are held back; ``token_ids`` and
     ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
     token id that ended it, None for the model's own end of sequence. ``tool_calls`` come from engines whose capabilities
-    say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``.
+    say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``. ``logits_hashes`` are 8 bytes for each of
+    ``token_ids``, where they were asked for: a hash of the model's logits for this token and, in a chain, of all before it.
     """
 
     index: int
@@ -310,12 +327,17 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    logits_hashes: bytes = b""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """The last event of every whole answer, after the last delta of every choice."""
+    """The last event of every whole answer, after the last delta of every choice.
+
+    ``is_recorded`` says whether a record of the answer has been written, None where none was to be.
+    """
 
     usage: Usage
+    is_recorded: bool | None = None
 
 
 Event = Started | Delta | Finished

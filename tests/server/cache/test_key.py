@@ -115,7 +115,15 @@ def test_how_a_conversation_is_cut_into_turns_counts(turns: list[str]) -> None:
 def test_a_request_of_a_field_that_is_new_is_another() -> None:
     # Everything in Request goes into the key but for what is named: so a field that is added does until somebody decides.
     left_out = {"id", "priority", "arrival", "deadline", "cache", "routing"}
-    assert set(Request.__struct_fields__) - left_out == {"model", "prompt", "sampling", "adapter", "tenant"}
+    assert set(Request.__struct_fields__) - left_out == {
+        "model",
+        "prompt",
+        "sampling",
+        "adapter",
+        "tenant",
+        "determinism",
+        "hash_logits",
+    }
 
 
 @pytest.mark.parametrize(
