@@ -35,11 +35,13 @@ from .config import (
     UpstreamSettings,
 )
 from .config_file import PRICES_VARIABLE
+from .connection import AnswerAtOnce
 from .deadline import timed
-from .endpoints import Dispatch, endpoint_names, routes
+from .endpoints import Dispatch, endpoint_names, engine_paths, routes
 from .engines.base import Engine
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
+from .immediate import ImmediateHits
 from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
@@ -69,7 +71,10 @@ EXPOSED_HEADERS = (
 
 
 class Application:
-    """The ASGI application: ``routes`` behind the middleware that every request passes."""
+    """The ASGI application: ``routes`` behind the middleware that every request passes.
+
+    ``answer_at_once`` is for the connections of a server: what it answers need not be given to the application.
+    """
 
     def __init__(
         self,
@@ -77,8 +82,10 @@ class Application:
         routes: list[Route],
         response_cache: ResponseCache | None = None,
         semantic_cache: SemanticCache | None = None,
+        answer_at_once: AnswerAtOnce | None = None,
     ) -> None:
         self._app = app
+        self.answer_at_once = answer_at_once
         self.routes = routes
         self.response_cache = response_cache
         self.semantic_cache = semantic_cache
@@ -152,7 +159,7 @@ def create_app(
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
     app: ASGIApp = Dispatch(served)
-    app = RequireApiKey(app, tenants)
+    app = keys = RequireApiKey(app, tenants)
     app = AnswerErrors(app, logger=logger)
     if settings.http.cors_origins:
         app = CORSMiddleware(
@@ -162,8 +169,18 @@ def create_app(
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
-    app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served, cache, semantic_cache)
+    app = accounts = AccountRequests(app, logger=logger, metrics=metrics, endpoint_of=endpoint_names(served))
+    answer_at_once = None
+    if gateway.shortcuts is not None:
+        answer_at_once = ImmediateHits(
+            gateway.shortcuts,
+            paths=engine_paths(served),
+            accounts=accounts,
+            keys=keys,
+            admission=gateway.admission,
+            metrics=metrics,
+        ).answer
+    return Application(app, served, cache, semantic_cache, answer_at_once)
 
 
 def serve(settings: Settings) -> int:
