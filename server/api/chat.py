@@ -18,6 +18,7 @@ from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
 from .reading import read
 from .routing import routing_of
+from .token_fields import TokenFields
 
 
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
@@ -33,6 +34,7 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         has_logprobs=bool(chat.logprobs),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         may_call=tools.may_call,
+        tokens=TokenFields(request.wants_token_ids, request.hash_logits),
         new_parser=tools.new_parser,
     )
     if chat.stream:
