@@ -17,6 +17,7 @@ from .auth import RequireApiKey
 from .connection import WholeAnswer
 from .errors import PennyweightError
 from .middleware import AccountRequests
+from .record.recorder import Recorder
 from .shortcuts import Shortcuts
 from .telemetry.metrics import Metrics
 from .telemetry.observer import note_given
@@ -41,6 +42,7 @@ class ImmediateHits:
         keys: RequireApiKey,
         admission: Admission,
         metrics: Metrics,
+        recorder: Recorder | None = None,
     ) -> None:
         self._shortcuts = shortcuts
         self._paths = frozenset(paths)
@@ -48,6 +50,7 @@ class ImmediateHits:
         self._keys = keys
         self._admission = admission
         self._metrics = metrics
+        self._recorder = recorder
 
     def answer(self, scope: Scope, body: bytes) -> WholeAnswer | None:
         """The answer to a request whose body is whole, None for one that the application is to answer. Raises nothing."""
@@ -60,6 +63,8 @@ class ImmediateHits:
         try:
             tenant = self._keys.tenant(scope)
             check_media_type(scope)
+            if self._recorder is not None and self._recorder.concerns(tenant):
+                return None
             found = self._shortcuts.find((path, tenant, body))
         except PennyweightError:
             return None
