@@ -45,7 +45,7 @@ from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
-from .router.wiring import make_routing, route_names
+from .router.wiring import Routing, make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
 from .telemetry.breakers import BreakerCollector
@@ -77,11 +77,13 @@ class Application:
         routes: list[Route],
         response_cache: ResponseCache | None = None,
         semantic_cache: SemanticCache | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self._app = app
         self.routes = routes
         self.response_cache = response_cache
         self.semantic_cache = semantic_cache
+        self._routing = routing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -92,6 +94,8 @@ class Application:
             await self.response_cache.aclose()
         if self.semantic_cache is not None:
             await self.semantic_cache.aclose()
+        if self._routing is not None:
+            await self._routing.aclose()
 
 
 def create_app(
@@ -163,7 +167,7 @@ def create_app(
             expose_headers=EXPOSED_HEADERS,
         )
     app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served, cache, semantic_cache)
+    return Application(app, served, cache, semantic_cache, routing)
 
 
 def serve(settings: Settings) -> int:
@@ -277,6 +281,8 @@ def _described_routing(settings: Settings) -> list[str]:
     if not settings.tiers:
         return ["router: off, for there are no tiers"]
     by = f"{router.policy} between {' and '.join(router.between)}" if router.between else router.policy
+    if router.policy == "cascade":
+        by += f", judged by {', '.join(router.cascade.judges)}"
     lines = [f"router: {by}, ordered by {', '.join(router.order)}, {router.fallback_budget:g} second tries a request"]
     for name, tier in settings.tiers.items():
         fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""
