@@ -50,7 +50,7 @@ from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
 from .record.recorder import Recorder
 from .record.wiring import make_recorder
-from .router.wiring import make_routing, route_names
+from .router.wiring import Routing, make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
 from .telemetry.breakers import BreakerCollector
@@ -89,6 +89,7 @@ class Application:
         semantic_cache: SemanticCache | None = None,
         answer_at_once: AnswerAtOnce | None = None,
         recorder: Recorder | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self._app = app
         self.answer_at_once = answer_at_once
@@ -96,6 +97,7 @@ class Application:
         self.response_cache = response_cache
         self.semantic_cache = semantic_cache
         self.recorder = recorder
+        self._routing = routing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -108,6 +110,8 @@ class Application:
             await self.response_cache.aclose()
         if self.semantic_cache is not None:
             await self.semantic_cache.aclose()
+        if self._routing is not None:
+            await self._routing.aclose()
 
 
 def create_app(
@@ -196,7 +200,7 @@ def create_app(
             metrics=metrics,
             recorder=recorder,
         ).answer
-    return Application(app, served, cache, semantic_cache, answer_at_once, recorder)
+    return Application(app, served, cache, semantic_cache, answer_at_once, recorder, routing)
 
 
 def serve(settings: Settings) -> int:
@@ -311,6 +315,8 @@ def _described_routing(settings: Settings) -> list[str]:
     if not settings.tiers:
         return ["router: off, for there are no tiers"]
     by = f"{router.policy} between {' and '.join(router.between)}" if router.between else router.policy
+    if router.policy == "cascade":
+        by += f", judged by {', '.join(router.cascade.judges)}"
     lines = [f"router: {by}, ordered by {', '.join(router.order)}, {router.fallback_budget:g} second tries a request"]
     for name, tier in settings.tiers.items():
         fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""

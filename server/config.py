@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from .config_record import RecordSettings
-from .config_routing import Rule
+from .config_routing import CascadeSettings, Rule
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -200,19 +200,21 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     The first of ``rules`` that holds says where a request goes; else ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
     more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` (a
-    half) of them, or as few as keep ``quality`` of its own; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
+    half) of them, or as few as keep ``quality`` of its own; ``cascade`` has the weaker answer, and the stronger where ``cascade`` is not sure of
+    that; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
     first. ``data_may_leave`` is for requests of no named tenant. For each request there may be ``fallback_budget`` of a second try, taken
     over all of them; a model that failed ``failures_to_open`` times in a row rests for ``reset_seconds``.
     """
 
     default_tier: str | None = None
     rules: tuple[Rule, ...] = ()
-    policy: Literal["default", "length", "learned"] = "default"
+    policy: Literal["default", "length", "learned", "cascade"] = "default"
     between: tuple[str, str] | None = None
     long_prompt: int = 1000
     learned: str | None = None
     strong_share: float | None = None
     quality: float | None = None
+    cascade: CascadeSettings = msgspec.field(default_factory=CascadeSettings)
     order: tuple[Literal["affinity", "slo", "price", "load"], ...] = ("affinity", "slo", "price", "load")
     data_may_leave: bool = False
     fallback_budget: float = 0.2

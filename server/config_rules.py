@@ -48,6 +48,11 @@ def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
             f"record.max_bytes ({settings.record.max_bytes}) must not be below record.max_file_bytes "
             f"({settings.record.max_file_bytes}): a file goes as a whole"
         )
+    cascade = settings.router.cascade
+    for name, is_right, what in _CASCADE:
+        if not is_right(value := getattr(cascade, name)):
+            source = sources.get("router.cascade", DEFAULT_SOURCE)
+            raise ConfigError(f"router.cascade.{name} (from {source}) is {value!r}; it must be {what}")
     engine = settings.engine
     if engine.engine_args and engine.kind in ("native", "encoder"):
         raise ConfigError(
@@ -156,4 +161,11 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
     _one_of("log.level", LOG_LEVELS),
     _one_of("log.format", ("json", "console")),
+]
+
+_CASCADE: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("judges", lambda value: 0 < len(value) == len(set(value)), "at least one of them, and none twice"),
+    *[(name, lambda value: 0 <= value <= 1, "from 0 to 1") for name in ("min_margin", "min_right", "min_agreement")],
+    ("samples", lambda value: 1 <= value <= 16, "from 1 to 16"),
+    ("sample_temperature", lambda value: 0 < value <= 2, "above 0 and at most 2"),
 ]

@@ -263,11 +263,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     is_estimated: bool = False
 
 
+class DroppedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer that a model gave and no client was given: one that was judged and not sure enough, or that served to judge another.
+
+    ``cache`` is what the response cache did for it, as ``Started.cache``.
+    """
+
+    model: str
+    usage: Usage
+    cache: str | None = None
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Which model a router gave a request to, and why: the tier, the policy that chose it, and its reason in a few words.
 
-    ``is_degraded`` says that the model is one of the tier's fallbacks. ``failed`` are those that were tried before it, each with the
-    code of its error.
+    ``is_degraded`` says that the model is one of the tier's fallbacks, or that the answer is less than was promised. ``failed`` are those
+    that were tried before it, each with the code of its error, ``dropped`` the answers that were made and not given.
     """
 
     model: str
@@ -276,6 +287,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     is_degraded: bool = False
     failed: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[DroppedAnswer, ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):

@@ -165,7 +165,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.ledger.price_book",
         "server.engines.base",
         "server.engines.features",
+        "server.engines.frames",
         "server.engines.leasing",
+        # How calls are told from a model's text, to judge them: no HTTP, and no JSON of OpenAI's.
+        "server.api.tools",
     ),
     "server.cache": (
         "server.types",

@@ -11,10 +11,14 @@ from .tier import Tier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A policy's word for a tier: why, in a few words, and the numbers that it went by. ``model`` is to be tried first, if any is."""
+    """A policy's word for a tier: why, in a few words, and the numbers that it went by. ``model`` is to be tried first, if any is.
+
+    With a ``stronger`` tier the answer of ``tier`` is judged before it is given, and dropped for that one's where the judges are not sure.
+    """
 
     tier: str
     model: str | None = None
+    stronger: str | None = None
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
 
@@ -32,7 +36,8 @@ class Considered:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """``chain`` are the models to try, the best first; those from ``num_own`` on are the tier's fallbacks. ``considered`` are all of
-    every tier, for who wants it explained."""
+    every tier, for who wants it explained. ``escalation`` is the decision that is carried out as well where the answer to this one is
+    judged not to be sure enough."""
 
     tier: Tier
     policy: str
@@ -40,3 +45,4 @@ class Decision:
     chain: tuple[Target, ...]
     num_own: int
     considered: tuple[Considered, ...]
+    escalation: Decision | None = None

@@ -112,6 +112,24 @@ class Learned:
         )
 
 
+class WeakerFirst:
+    """The weaker of two tiers answers, and is judged; what that says of the request is known only then."""
+
+    name = "cascade"
+
+    def __init__(self, weaker: str, stronger: str) -> None:
+        self._weaker = weaker
+        self._stronger = stronger
+
+    def choose(self, request: Request, tiers: Sequence[Tier]) -> Choice | None:
+        there = {tier.name for tier in tiers}
+        if self._weaker not in there or self._stronger not in there:
+            return None
+        return Choice(
+            tier=self._weaker, stronger=self._stronger, reason=f"to be judged before {self._stronger} is asked"
+        )
+
+
 class DefaultTier:
     """One tier for all; where it has no model for the request, the first that has."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -54,6 +55,8 @@ class Router:
         self._policies = policies
         self._tenants = tenants
         self._order = settings.order
+        cascade = settings.cascade
+        self._weaker_answers = 1 + (cascade.samples if "agreement" in cascade.judges else 0)
         self.affinity = Affinity()
         self.latency = {target.name: Latency(clock) for tier in tiers for target in (*tier.targets, *tier.fallbacks)}
 
@@ -77,7 +80,51 @@ class Router:
         if not able:
             raise _refused(refusals)
         policy, choice = self._chosen(request, able)
-        tier = next(one for one in able if one.name == choice.tier)
+
+        def decided(choice: Choice) -> Decision:
+            return self._decision(request, policy, choice, permitted, refusals)
+
+        decision = decided(choice)
+        if choice.stronger is None:
+            return decision
+        stronger = decided(Choice(tier=choice.stronger, reason=f"no model of {choice.tier} can"))
+        return self._cascade(request, decision, stronger)
+
+    def _cascade(self, request: Request, weaker: Decision, stronger: Decision) -> Decision:
+        """The weaker tier's own models answer first; the stronger's own come after them, and then both tiers' fallbacks."""
+        own = stronger.chain[: stronger.num_own]
+        others = (*stronger.chain[stronger.num_own :], *weaker.chain[weaker.num_own :])
+        fallbacks = tuple(one for place, one in enumerate(others) if one not in (*own, *others[:place]))
+        escalation = dataclasses.replace(stronger, chain=(*own, *fallbacks))
+        if not weaker.num_own:
+            return escalation
+        cheap = weaker.chain[: weaker.num_own]
+        if not own:
+            reason = f"no model of {stronger.tier.name} can"
+        elif not self._may_cost_both(request, cheap[0], own[0]):
+            reason = "max_cost leaves no room for a second answer"
+        else:
+            return dataclasses.replace(weaker, chain=cheap, escalation=escalation)
+        return dataclasses.replace(weaker, choice=dataclasses.replace(weaker.choice, stronger=None, reason=reason))
+
+    def _may_cost_both(self, request: Request, weaker: Target, stronger: Target) -> bool:
+        ceiling = request.routing.max_cost if request.routing is not None else None
+        if ceiling is None:
+            return True
+        usage = _expected_usage(request)
+        # Neither is None: of what is not known to cost less than the ceiling nothing is asked.
+        costs = [self._weaker_answers * (weaker.cost(usage) or 0.0), stronger.cost(usage) or 0.0]
+        return sum(costs) <= ceiling
+
+    def _decision(
+        self,
+        request: Request,
+        policy: str,
+        choice: Choice,
+        permitted: Sequence[Tier],
+        refusals: Mapping[str, PennyweightError | None],
+    ) -> Decision:
+        tier = next(one for one in permitted if one.name == choice.tier)
         orders = self._orders(request, tier, refusals)
         own = sorted(
             (one for one in tier.targets if one.name in orders),

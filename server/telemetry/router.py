@@ -46,4 +46,25 @@ class RouterCollector(Collector):
         )
         for name, dollars in self._routing.tally.saved.items():
             saved.add_metric([name], dollars)
-        yield from (routed, left, spent, saved)
+        dropped = CounterMetricFamily(
+            PREFIX + "router_dropped_dollars",
+            "What answers cost that were judged or served to judge another, and were not given; among router_dollars.",
+            labels=["model_name"],
+        )
+        for name, dollars in self._routing.tally.dropped_dollars.items():
+            dropped.add_metric([name], dollars)
+        tokens = CounterMetricFamily(
+            PREFIX + "router_dropped_tokens",
+            "Tokens of such answers, of their prompts and generated.",
+            labels=["model_name", "kind"],
+        )
+        for (name, kind), count in self._routing.tally.dropped_tokens.items():
+            tokens.add_metric([name, kind], count)
+        escalations = CounterMetricFamily(
+            PREFIX + "router_escalations",
+            "Answers that were dropped for the stronger tier's, by the judge that was not sure of them.",
+            labels=["from", "to", "judge"],
+        )
+        for one, count in self._routing.cascade.escalations.items():
+            escalations.add_metric([one.weaker, one.stronger, one.judge], count)
+        yield from (routed, left, spent, saved, dropped, tokens, escalations)
