@@ -99,13 +99,18 @@ class ChatMessage(_Shape):
 
 
 class ChatChoice(_Shape):
-    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it."""
+    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it.
+
+    Those of a beam search have the sum of their tokens' logprobs, and the score that they are ordered by.
+    """
 
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(_Shape):
@@ -177,6 +182,8 @@ class ChatChunkChoice(_Shape):
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletionChunk(_Shape):
@@ -209,6 +216,8 @@ class CompletionChoice(_Shape):
     logprobs: LegacyLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Delta, FinishReason, Started, TokenLogprob, Usage
+from pennyweight.server.types import BeamScore, Delta, FinishReason, Started, TokenLogprob, Usage
 
 from . import sse
+from .ending import ending_fields, ending_json
 from .logprobs import chat_logprobs, prompt_logprobs
 from .tools.base import ArgumentsDelta, CallStarted, ContentDelta, ToolEvent, ToolParser
 from .usage import usage_object
@@ -132,8 +133,8 @@ class ChatStream:
 
     def _last(self, delta: Delta, reason: FinishReason) -> bytes:
         told = _encode(_finish_reason(reason, has_calls=self._has_calls[delta.index]))
-        stop_reason = b"" if delta.stop_reason is None else b',"stop_reason":' + _encode(delta.stop_reason)
-        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, stop_reason)
+        more = ending_json(delta.stop_reason, delta.beam_score)
+        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, more)
         return self._prefixes[delta.index] + ending + self._end
 
 
@@ -166,6 +167,7 @@ class _Choice:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    beam_score: BeamScore | None = None
 
     def take(self, event: ToolEvent) -> None:
         match event:
@@ -200,6 +202,7 @@ class ChatCollector:
         choice.logprobs.extend(delta.logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+            choice.beam_score = delta.beam_score
 
     def body(self, usage: Usage) -> dict[str, Any]:
         """The answer's JSON object."""
@@ -217,12 +220,10 @@ class ChatCollector:
         if choice.calls:
             message["content"] = content or None
             message["tool_calls"] = [call.wire() for call in choice.calls]
-        found: dict[str, Any] = {
+        return {
             "index": index,
             "message": message,
             "logprobs": chat_logprobs(choice.logprobs) if self._shape.has_logprobs else None,
             "finish_reason": _finish_reason(choice.finish_reason, has_calls=bool(choice.calls)),
+            **ending_fields(choice.stop_reason, choice.beam_score),
         }
-        if choice.stop_reason is not None:
-            found["stop_reason"] = choice.stop_reason
-        return found

@@ -11,7 +11,7 @@ from pennyweight.server.errors import InvalidRequest, MissingParameter
 from pennyweight.server.types import Constraint, ConstraintKind
 
 from .fields import GenerationFields, ResponseFormat, StructuredOutputs
-from .sampling import check_length
+from .bounds import check_length
 
 
 def output_constraint(fields: GenerationFields, limits: LimitSettings) -> Constraint | None:

@@ -33,6 +33,7 @@ class Sequence:
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
     the same request: the others wait for its prompt, which they then find in the prefix cache. ``adapter_slot`` is where the
     runner has its adapter, -1 for none; ``salt`` goes into its blocks' keys, so that only who has the same one shares them.
+    While it ``is_held``, it waits for what others of its request bring, and is neither computed nor admitted.
     """
 
     request_id: str
@@ -56,6 +57,7 @@ class Sequence:
     leader: Sequence | None = None
     adapter_slot: int = -1
     salt: bytes = b""
+    is_held: bool = False
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt
