@@ -127,11 +127,33 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     param: str = "response_format"
 
 
+class BeamSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Look for the most probable whole answers with ``width`` beams, of which the ``SamplingParams.n`` best are given.
+
+    An answer's score is the sum of its tokens' logprobs, divided by their number to the power ``length_penalty``; its end of sequence
+    counts among them. Where ``early_stopping`` is true, the search is over with the first ``width`` answers; where it is false, when
+    the best beam that goes on would not be among the best ``width`` if it ended as it is; where it is "never", when no length that
+    it may still reach would get it there at that sum.
+    """
+
+    width: int
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+
+
+class BeamScore(msgspec.Struct, frozen=True, kw_only=True):
+    """What beam search has ranked an answer by: the sum of its tokens' logprobs, and that after the length penalty."""
+
+    cumulative_logprob: float
+    score: float
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose tokens. ``None`` means: the model's generation_config.json, else the neutral value.
 
     ``top_k`` 0 means off. ``logprobs`` is the number of alternatives beside the chosen token (0 to 20), None for no
-    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1.
+    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1, those of a ``beam_search`` with
+    the best first; beside it nothing is set that would change a token's probability.
     """
 
     n: int = 1
@@ -154,6 +176,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     constraint: Constraint | None = None
+    beam_search: BeamSearch | None = None
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,6 +362,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``. ``logits_hashes`` are 8 bytes for each of
     ``token_ids``, where they were asked for: a hash of the model's logits that the token was chosen from, as they were before penalties and
     masks, and in a chain of all before them (big-endian).
+    ``beam_score`` comes with the last delta of a choice that beam search has found.
     """
 
     index: int
@@ -349,6 +373,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | int | None = None
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logits_hashes: bytes = b""
+    beam_score: BeamScore | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,6 +108,7 @@ class ChatChoice(_Shape):
     """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it.
 
     ``token_ids`` are vLLM's; ``logits_hashes`` has 16 hexadecimal digits for each, see the README.
+    Those of a beam search have the sum of their tokens' logprobs, and the score that they are ordered by.
     """
 
     index: int
@@ -117,6 +118,8 @@ class ChatChoice(_Shape):
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(_Shape):
@@ -191,6 +194,8 @@ class ChatChunkChoice(_Shape):
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletionChunk(_Shape):
@@ -228,6 +233,8 @@ class CompletionChoice(_Shape):
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
     prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 

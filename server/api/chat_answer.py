@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Delta, FinishReason, Started, TokenLogprob, Usage
+from pennyweight.server.types import BeamScore, Delta, FinishReason, Started, TokenLogprob, Usage
 
 from . import sse
+from .ending import ending_fields, ending_json
 from .logprobs import chat_logprobs, prompt_logprobs
 from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .tools.base import ArgumentsDelta, CallStarted, ContentDelta, ToolEvent, ToolParser
@@ -161,8 +162,8 @@ class ChatStream:
 
     def _last(self, delta: Delta, reason: FinishReason) -> bytes:
         told = _encode(_finish_reason(reason, has_calls=self._has_calls[delta.index]))
-        stop_reason = b"" if delta.stop_reason is None else b',"stop_reason":' + _encode(delta.stop_reason)
-        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, stop_reason)
+        more = ending_json(delta.stop_reason, delta.beam_score)
+        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, more)
         return self._prefixes[delta.index] + ending + self._end
 
 
@@ -197,6 +198,7 @@ class _Choice:
     stop_reason: str | int | None = None
     token_ids: list[int] = field(default_factory=list)
     logits_hashes: list[bytes] = field(default_factory=list)
+    beam_score: BeamScore | None = None
 
     def take(self, event: ToolEvent) -> None:
         match event:
@@ -233,6 +235,7 @@ class ChatCollector:
         choice.logits_hashes.append(delta.logits_hashes)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+            choice.beam_score = delta.beam_score
 
     def body(self, usage: Usage) -> dict[str, Any]:
         """The answer's JSON object."""
@@ -252,12 +255,11 @@ class ChatCollector:
         if choice.calls:
             message["content"] = content or None
             message["tool_calls"] = [call.wire() for call in choice.calls]
-        found: dict[str, Any] = {
+        found = {
             "index": index,
             "message": message,
             "logprobs": chat_logprobs(choice.logprobs) if self._shape.has_logprobs else None,
             "finish_reason": _finish_reason(choice.finish_reason, has_calls=bool(choice.calls)),
+            **ending_fields(choice.stop_reason, choice.beam_score),
         }
-        if choice.stop_reason is not None:
-            found["stop_reason"] = choice.stop_reason
         return found | self._shape.tokens.of(choice.token_ids, b"".join(choice.logits_hashes))

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Delta, FinishReason, Started, Usage
+from pennyweight.server.types import BeamScore, Delta, FinishReason, Started, Usage
 
 from . import sse
+from .ending import ending_fields, ending_json
 from .logprobs import LegacyLogprobs, join_legacy, prompt_logprobs
 from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .usage import total, usage_object
@@ -146,8 +147,8 @@ class CompletionStream:
     def _chunk(self, index: int, text: str, logprobs: dict[str, Any] | None, delta: Delta | None = None) -> bytes:
         reason = None if delta is None else delta.finish_reason
         rest = b',"logprobs":%b,"finish_reason":%b' % (_encode(logprobs), _encode(reason))
-        if delta is not None and delta.stop_reason is not None:
-            rest += b',"stop_reason":' + _encode(delta.stop_reason)
+        if delta is not None:
+            rest += ending_json(delta.stop_reason, delta.beam_score)
         return self._prefixes[index] + _encode(text) + rest + self._end
 
 
@@ -160,6 +161,7 @@ class _Choice:
     stop_reason: str | int | None = None
     token_ids: list[int] = field(default_factory=list)
     logits_hashes: list[bytes] = field(default_factory=list)
+    beam_score: BeamScore | None = None
 
 
 class CompletionCollector:
@@ -192,6 +194,7 @@ class CompletionCollector:
             choice.logprobs.append(logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+            choice.beam_score = delta.beam_score
 
     def body(self, usages: Sequence[Usage]) -> dict[str, Any]:
         """The answer's JSON object."""
@@ -206,9 +209,8 @@ class CompletionCollector:
             "text": "".join(choice.texts),
             "logprobs": join_legacy(choice.logprobs) if self._shape.has_logprobs else None,
             "finish_reason": choice.finish_reason,
+            **ending_fields(choice.stop_reason, choice.beam_score),
         }
-        if choice.stop_reason is not None:
-            found["stop_reason"] = choice.stop_reason
         if self._shape.has_prompt_logprobs and choice.prompt is not None and choice.prompt.prompt_logprobs is not None:
             found["prompt_logprobs"] = prompt_logprobs(choice.prompt.prompt_logprobs)
         if self._shape.tokens.token_ids and choice.prompt is not None:

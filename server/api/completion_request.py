@@ -11,10 +11,11 @@ from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
 from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, Routing, TextPrompt, TokensPrompt
 
+from .bounds import check_at_most, check_length
 from .cache_control import with_body
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
-from .sampling import check_at_most, check_common, check_length, sampling_params
+from .sampling import check_common, sampling_params
 
 _T = TypeVar("_T")
 

@@ -20,7 +20,8 @@ _encode = msgspec.json.Encoder().encode
 def is_deterministic(request: Request) -> bool:
     """Whether the request fixes its answer: the most probable tokens, or a seed. What the model's own settings say is not known here."""
     sampling = request.sampling
-    return sampling.temperature == 0 or sampling.top_k == 1 or sampling.seed is not None
+    is_greedy = sampling.temperature == 0 or sampling.top_k == 1
+    return is_greedy or sampling.seed is not None or sampling.beam_search is not None
 
 
 def takes_part(request: Request) -> bool:

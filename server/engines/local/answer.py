@@ -160,6 +160,7 @@ class Answer:
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             logits_hashes=progress.logits_hashes,
+            beam_score=progress.beam_score,
         )
 
     def _logprob(self, found: Logprobs) -> TokenLogprob:
@@ -196,4 +197,5 @@ def _joined(first: Delta, second: Delta) -> Delta:
         finish_reason=second.finish_reason,
         stop_reason=second.stop_reason,
         logits_hashes=first.logits_hashes + second.logits_hashes,
+        beam_score=second.beam_score,
     )

@@ -157,6 +157,10 @@ class ModelRunner:
             self._free_rows.append(sequence.row)
             sequence.row = -1
 
+    def copy_blocks(self, copies: list[tuple[int, int]]) -> None:
+        """Copy keys and values of whole blocks (from, to), between steps."""
+        self._backend.copy_blocks([source for source, _ in copies], [destination for _, destination in copies])
+
     def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
         """Read an adapter, in any thread. Raises ModelError for one that doesn't fit the model."""
         return load_adapter(adapter, self._projections, max_rank=self._max_lora_rank)
