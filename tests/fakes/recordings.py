@@ -85,3 +85,14 @@ def make_writer(
 def recorded_in(place: Path, key: bytes | None = None) -> list[Record]:
     """The records in a directory or a file."""
     return [one for one in RecordingReader([place], key) if isinstance(one, Record)]
+
+
+def bytes_in(directory: Path) -> bytes:
+    """All that lies in a directory's files."""
+    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
+
+
+def delete_all_in(directory: Path) -> None:
+    """As an operator may, under a server that runs."""
+    for path in directory.iterdir():
+        path.unlink()
