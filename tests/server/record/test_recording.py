@@ -135,7 +135,7 @@ async def test_the_last_event_of_a_stream_says_so(tmp_path: Path, path: str, opt
 async def test_the_record_is_written_before_the_last_event_is_sent(tmp_path: Path) -> None:
     async with live_server(sections=recording(tmp_path)) as server:
         client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
-        async for event in await client.chat.completions.create(**GREEDY, stream=True):  # type: ignore[call-overload]
+        async for event in await client.chat.completions.create(**GREEDY, stream=True):
             told = (event.model_extra or {}).get("pennyweight")
             if told is not None:
                 assert event.choices[0].finish_reason == "stop"
