@@ -33,7 +33,8 @@ class Sequence:
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
     the same request: the others wait for its prompt, which they then find in the prefix cache. ``adapter_slot`` is where the
     runner has its adapter, -1 for none; ``salt`` goes into its blocks' keys, so that only who has the same one shares them.
-    While it ``is_held``, it waits for what others of its request bring, and is neither computed nor admitted.
+    While it ``is_held``, it waits for what others of its request bring, and is neither computed nor admitted. ``num_slots`` counts it and
+    those that are still to fork from it.
     """
 
     request_id: str
@@ -58,6 +59,7 @@ class Sequence:
     adapter_slot: int = -1
     salt: bytes = b""
     is_held: bool = False
+    num_slots: int = 1
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt
