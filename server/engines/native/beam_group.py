@@ -39,6 +39,7 @@ class BeamGroup:
         # The sampler tells as many as either wants.
         num_top = max(self._beams.num_candidates, choice.logprobs or 0)
         first.choice = msgspec.structs.replace(choice, logprobs=num_top)
+        first.num_slots = wanted.width
         self._first = first
         self._sequences = sequences
         self._retire = retire

@@ -67,6 +67,7 @@ class Scheduler:
 
         Returns the block (from, to) that must be copied before the next step, if there is one.
         """
+        parent.num_slots, child.num_slots = max(1, parent.num_slots - 1), 1
         has_room = parent.status is SequenceStatus.RUNNING and len(self.running) < self.max_num_seqs
         if not has_room or not self.blocks.fork(parent, child):
             child.num_computed = 0
@@ -147,7 +148,7 @@ class Scheduler:
                 position += 1  # its prompt is being computed, or waits before it
                 continue
             prefix = self.blocks.cached_prefix(sequence)
-            while len(self.running) >= self.max_num_seqs or not self._fits(sequence, prefix):
+            while not (self._has_slots(sequence) and self._fits(sequence, prefix)):
                 victim = self._displaced_by(sequence, scheduled)
                 if victim is None:
                     return  # nobody overtakes: what waits longest is served first, however large
@@ -176,6 +177,11 @@ class Scheduler:
             return None
         # Whoever runs is held, perhaps for the very sequence that waits: nothing would ever be computed again.
         return max((one for one in self.running if one.is_held), key=_rank, default=None)
+
+    def _has_slots(self, sequence: Sequence) -> bool:
+        # With those for its forks, so that it need not wait for them later, with all that it holds.
+        taken = sum(one.num_slots for one in self.running)
+        return taken + min(sequence.num_slots, self.max_num_seqs) <= self.max_num_seqs
 
     def _fits(self, sequence: Sequence, prefix: list[int]) -> bool:
         # With nothing else running there is nobody to keep a reserve for.
