@@ -16,22 +16,20 @@ from pennyweight.server.router.cascade.calibration import FORMAT, Calibration, l
 from pennyweight.server.router.cascade.margin import margin
 from pennyweight.server.router.cascade.schema_checker import SchemaChecker
 from pennyweight.server.router.cascade.whole_answer import Called
-from pennyweight.server.types import TokenLogprob, TopLogprob
 
 
-def token(*probabilities: float) -> TokenLogprob:
-    top = tuple(TopLogprob(token_id=0, token="", bytes=b"", logprob=math.log(one)) for one in probabilities)
-    return TokenLogprob(token_id=0, token="", bytes=b"", logprob=0.0, top=top)
+def logs(*probabilities: float) -> list[float]:
+    return [math.log(one) for one in probabilities]
 
 
 def test_the_margin_is_between_the_two_likeliest_tokens() -> None:
-    tokens = [token(0.9, 0.1), token(0.5, 0.5), token(1.0)]
+    tokens = [logs(0.9, 0.1), logs(0.5, 0.5), logs(1.0)]
     assert margin(tokens, "mean") == pytest.approx((0.8 + 0.0 + 1.0) / 3)
     assert margin(tokens, "least") == pytest.approx(0.0)
     # Of what is not told of a second no more than the rest is left.
-    assert margin([token(0.7)], "mean") == pytest.approx(0.4)
+    assert margin([logs(0.7)], "mean") == pytest.approx(0.4)
     assert margin([], "mean") is None
-    assert margin([token()], "mean") is None
+    assert margin([[]], "mean") is None
 
 
 @pytest.mark.parametrize(
