@@ -32,8 +32,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     "bench.cli.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     # Trains and judges what the server loads.
-    "bench.router": ("bench", "server.router.learned", "server.errors"),
+    "bench.router": ("bench", "server.router.learned", "server.router.cascade.margin", "server.errors"),
     "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
+    "bench.cli.calibrate": ("bench", "server.router.cascade.calibration", "server.errors"),
     # What decides in the server is replayed over a stream of pairs, which no server would be asked twenty thousand times for.
     "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
     # Reads a trained router's scores, to set its threshold as operators would on traffic of their own.

@@ -12,7 +12,7 @@ import msgspec
 
 from pennyweight.server.engines.base import Engine
 from pennyweight.server.engines.features import Feature
-from pennyweight.server.errors import ModelLoading, NotCached, PennyweightError
+from pennyweight.server.errors import DeadlineExceeded, ModelLoading, NotCached, PennyweightError, ShuttingDown
 from pennyweight.server.router.chain import Chain, Tries, as_it_is, moves_on
 from pennyweight.server.router.decision import Decision
 from pennyweight.server.router.target import Target
@@ -81,8 +81,9 @@ class Cascade:
                     yield event
             return
         except PennyweightError as error:
-            # Who wants a kept answer or none is not to be given one that was found too weak.
-            if has_begun or not moves_on(error) or isinstance(error, NotCached):
+            # Whatever the stronger finds wrong with the request, the weaker has answered it. But who wants a kept answer or none is not to be
+            # given one that was found too weak.
+            if has_begun or isinstance(error, NotCached | ShuttingDown | DeadlineExceeded):
                 raise
         del tries.dropped[spent]
         for event in _given(

@@ -11,7 +11,7 @@ from pennyweight.server.engines.base import Engine
 from .agreement import AgreementJudge
 from .calibration import load_calibration
 from .judge import Judge
-from .margin import MarginJudge
+from .margin_judge import MarginJudge
 from .schema import SchemaJudge
 from .schema_checker import SchemaChecker
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 
 import msgspec
@@ -42,6 +41,8 @@ class SchemaChecker:
                 return False
             process = await self._started()
             return await self._asked(process, schema, text, self._seconds)
+        except OSError:  # no process can be started now
+            return False
         finally:
             self._turn.release()
 
@@ -60,7 +61,6 @@ class SchemaChecker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ,
             )
             await self._asked(self._process, "true", "null", START_SECONDS)
         return self._process
