@@ -35,6 +35,7 @@ from .config import (
     UpstreamSettings,
 )
 from .config_file import PRICES_VARIABLE
+from .config_record import RecordSettings
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
@@ -45,6 +46,8 @@ from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
+from .record.recorder import Recorder
+from .record.wiring import make_recorder
 from .router.wiring import make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
@@ -52,6 +55,7 @@ from .telemetry.breakers import BreakerCollector
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
+from .telemetry.recording import RecordingCollector
 from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
 from .telemetry.router import RouterCollector
 from .telemetry.semantic_cache import SemanticCacheCollector
@@ -63,6 +67,7 @@ EXPOSED_HEADERS = (
     "x-pennyweight-warning",
     "x-pennyweight-cache",
     "x-pennyweight-route",
+    "x-pennyweight-recorded",
     "age",
     "retry-after",
 )
@@ -77,17 +82,21 @@ class Application:
         routes: list[Route],
         response_cache: ResponseCache | None = None,
         semantic_cache: SemanticCache | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._app = app
         self.routes = routes
         self.response_cache = response_cache
         self.semantic_cache = semantic_cache
+        self.recorder = recorder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
     async def aclose(self) -> None:
         """Let go of what the application itself has opened, once nobody calls it any more."""
+        if self.recorder is not None:
+            await self.recorder.aclose()
         if self.response_cache is not None:
             await self.response_cache.aclose()
         if self.semantic_cache is not None:
@@ -104,7 +113,7 @@ def create_app(
     prices: PriceBook | None = None,
 ) -> Application:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close, as the
-    application is. Raises ConfigError for a response cache that can't be opened.
+    application is. Raises ConfigError for a response cache or a recording that can't be opened.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
     request lines go, by default stderr. ``prices`` is the book in which models' prices are looked up that are given by an id.
@@ -113,6 +122,11 @@ def create_app(
     version = importlib.metadata.version("pennyweight")
     metrics = metrics or Metrics(engines, version=version, routes=route_names(settings))
     around: list[Callable[[Engine], Engine]] = []
+    asked_for = [test.name for rule in settings.router.rules for test in rule.headers]
+    recorder = make_recorder(settings.record, engines, logger, headers=asked_for)
+    if recorder is not None:
+        metrics.registry.register(RecordingCollector(recorder))
+        around.append(recorder.telling)
     if settings.overload.adaptive:
         overload = Overload(settings.overload)
         metrics.registry.register(OverloadCollector(overload, metrics.engines))
@@ -146,6 +160,7 @@ def create_app(
         logger=logger,
         version=version,
         response_cache=cache,
+        recorder=recorder,
         # With prompts in the log each request has to be read.
         shortcuts=None if cache is None or settings.log.prompts else Shortcuts(cache, engines),
     )
@@ -163,7 +178,7 @@ def create_app(
             expose_headers=EXPOSED_HEADERS,
         )
     app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served, cache, semantic_cache)
+    return Application(app, served, cache, semantic_cache, recorder)
 
 
 def serve(settings: Settings) -> int:
@@ -263,6 +278,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        f"recording: {_described_recording(settings.record)}",
         *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
         f"overload: {_described_overload(settings.overload)}",
@@ -282,6 +298,19 @@ def _described_routing(settings: Settings) -> list[str]:
         fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""
         lines.append(f"tier {name}: {', '.join(tier.models)}{fallbacks}")
     return lines
+
+
+def _described_recording(record: RecordSettings) -> str:
+    if record.directory is None:
+        return "off"
+    whose = ", ".join(record.tenants) or "everybody"
+    share = "" if record.share == 1 else f" ({record.share:.2%})"
+    left_out = f", without {', '.join(record.redact)}" if record.redact else ""
+    kept = "" if record.max_age is None else f" for {record.max_age:g} s"
+    return (
+        f"requests of {whose}{share} to {record.directory}{left_out}, {'in the clear' if record.key_file is None else 'encrypted'}, "
+        f"at most {record.max_bytes} bytes{kept}; an answer waits {record.write_timeout:g} s for its record"
+    )
 
 
 def _described_cache(cache: ResponseCacheSettings) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .config_record import RecordSettings
 from .config_routing import Rule
 
 
@@ -334,6 +335,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     response_cache: ResponseCacheSettings = msgspec.field(default_factory=ResponseCacheSettings)
     overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
     semantic_cache: SemanticCacheSettings = msgspec.field(default_factory=SemanticCacheSettings)
+    record: RecordSettings = msgspec.field(default_factory=RecordSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)

@@ -197,7 +197,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
     ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``determinism`` is asked for
-    at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. Of one that ``is_recorded``
+    it is to be told what its answer follows from: see ``Started.seed`` and ``Started.inputs``. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -213,6 +214,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     routing: Routing | None = None
     determinism: Determinism | None = None
     hash_logits: bool = False
+    is_recorded: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +284,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
     what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
     ``route`` is how the router came to this model, None where the client named it. ``determinism`` is the mode that is honoured.
+    Of a request that is recorded ``seed`` is the one that was drawn for it, where it had none and its choices follow from one, and
+    ``inputs`` are what decisions on its way were made from, as JSON has it, by who made them.
     """
 
     request_id: str
@@ -296,6 +300,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     cache_age: float | None = None
     route: Route | None = None
     determinism: Determinism | None = None
+    seed: int | None = None
+    inputs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,10 +74,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "server.config_named": ("server.config", "server.config_values", "server.strict_yaml", "server.errors"),
     "server.config_rules": ("server.config", "server.errors"),
+    "server.config_record": (),
+    "server.key_file": ("server.errors",),
     "server.config_values": ("server.errors",),
     "server.strict_yaml": ("server.errors",),
     "server.config_routing": (),
-    "server.config": ("server.errors", "server.config_routing"),
+    "server.config": ("server.errors", "server.config_record", "server.config_routing"),
     "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
@@ -183,9 +185,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.cache": (
         "server.types",
         "server.errors",
+        "server.key_file",
         "server.config",
         "server.engines.base",
         "server.engines.around",
+    ),
+    "server.record": (
+        "server.types",
+        "server.errors",
+        "server.config_record",
+        "server.key_file",
+        "server.cache.breaker",
+        "server.engines.base",
+        "server.engines.around",
+        "server.engines.features",
     ),
     "server.overload": (
         "server.types",
@@ -204,6 +217,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.router",
         "server.retry_budget",
         "server.overload",
+        "server.record",
     ),
     "server.cli": ("server", "kernels.cpu.library"),
     "server.app": ("server",),

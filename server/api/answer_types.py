@@ -41,6 +41,12 @@ class Usage(_Shape):
     estimated: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class Recording(_Shape):
+    """Whether the answer's records were written before its end; in the last event of a stream of a recorded call."""
+
+    recorded: bool
+
+
 class TopLogprob(_Shape):
     """One alternative at a position; -9999.0 stands for a probability of zero."""
 
@@ -190,6 +196,7 @@ class ChatCompletionChunk(_Shape):
     system_fingerprint: str
     choices: list[ChatChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(_Shape):
@@ -222,6 +229,7 @@ class Completion(_Shape):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class Embedding(_Shape):

@@ -22,7 +22,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer needs to know of its request. ``created`` is in Unix seconds.
 
     ``may_call`` tells whether there may be tool calls; ``new_parser`` makes the parser that finds them in one choice's
-    text, None where there are none to be found.
+    text, None where there are none to be found. Of one that ``is_recorded`` the last event of the stream says whether its record is written.
     """
 
     id: str
@@ -30,6 +30,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     has_logprobs: bool = False
     include_usage: bool = False
+    is_recorded: bool = False
     may_call: bool = False
     new_parser: Callable[[], ToolParser] | None = None
 
@@ -85,6 +86,10 @@ class ChatStream:
         self._parsers = shape.parsers()
         self._may_call = shape.may_call
         self._has_calls = [False] * shape.n
+        # Choices that go on. With the end of the last one an event is kept back that is to be the stream's last.
+        self._going = shape.n
+        self._keeps_last = shape.is_recorded and not shape.include_usage
+        self._kept = b""
 
     def opening(self) -> bytes:
         """The role, once for each choice. Where there may be calls only, there is no content yet."""
@@ -106,13 +111,21 @@ class ChatStream:
             chunk = b""
         if delta.finish_reason is None:
             return chunk
-        return chunk + self._last(delta, delta.finish_reason)
+        last = self._last(delta, delta.finish_reason)
+        self._going -= 1
+        if self._keeps_last and not self._going:
+            self._kept = last
+            return chunk
+        return chunk + last
 
-    def closing(self, usage: Usage) -> bytes:
+    def closing(self, usage: Usage, is_recorded: bool | None = None) -> bytes:
         """What ends a whole answer: the usage where it was asked for, and [DONE]."""
-        if not self._include_usage:
-            return sse.DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage))) + sse.DONE
+        last = self._kept
+        if self._include_usage:
+            last = b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage)))
+        if last and is_recorded is not None:
+            last = sse.with_recorded(last, is_recorded)
+        return last + sse.DONE
 
     def _with_events(self, delta: Delta, events: Sequence[ToolEvent]) -> bytes:
         """One chunk for each event. The logprobs of all the delta's tokens are the first one's, or in one of their own."""

@@ -21,7 +21,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer needs to know of its request. ``created`` is in Unix seconds; ``n`` choices for each prompt."""
+    """What an answer needs to know of its request. ``created`` is in Unix seconds; ``n`` choices for each prompt.
+
+    Of one that ``is_recorded`` the last event of the stream says whether its records are written.
+    """
 
     id: str
     created: int
@@ -31,6 +34,7 @@ class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     has_logprobs: bool = False
     has_prompt_logprobs: bool = False
     include_usage: bool = False
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,10 @@ class CompletionStream:
         ]
         self._end = b"}]%b}\n\n" % (b',"usage":null' if shape.include_usage else b"")
         self._plain_end = b',"logprobs":null,"finish_reason":null' + self._end
+        # Choices that go on. With the end of the last one an event is kept back that is to be the stream's last.
+        self._going = shape.n * shape.num_prompts
+        self._keeps_last = shape.is_recorded and not shape.include_usage
+        self._kept = b""
 
     def opening(self, place: int, echo: Echo) -> bytes:
         """The echoed prompt, once for each choice of prompt ``place``; empty where there is no echo."""
@@ -101,13 +109,23 @@ class CompletionStream:
         if delta.finish_reason is None and not delta.logprobs:
             return self._prefixes[index] + _encode(delta.text) + self._plain_end if delta.text else b""
         logprobs = self._texts.logprobs(index, delta) if delta.logprobs else None
-        return self._chunk(index, delta.text, logprobs, delta)
+        chunk = self._chunk(index, delta.text, logprobs, delta)
+        if delta.finish_reason is None:
+            return chunk
+        self._going -= 1
+        if self._keeps_last and not self._going:
+            self._kept = chunk
+            return b""
+        return chunk
 
-    def closing(self, usages: Sequence[Usage]) -> bytes:
+    def closing(self, usages: Sequence[Usage], is_recorded: bool | None = None) -> bytes:
         """What ends a whole answer: the usage where it was asked for, and [DONE]."""
-        if not self._shape.include_usage:
-            return sse.DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(total(usages)))) + sse.DONE
+        last = self._kept
+        if self._shape.include_usage:
+            last = b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(total(usages))))
+        if last and is_recorded is not None:
+            last = sse.with_recorded(last, is_recorded)
+        return last + sse.DONE
 
     def _chunk(self, index: int, text: str, logprobs: dict[str, Any] | None, delta: Delta | None = None) -> bytes:
         reason = None if delta is None else delta.finish_reason

@@ -10,6 +10,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from pennyweight.server.cache.result import GIVEN_AGAIN
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
@@ -17,6 +19,7 @@ from pennyweight.server.errors import InvalidRequest, ModelLoading
 from pennyweight.server.types import Embeddings, EmbedRequest, Event, Finished, Prompt, Request, Started, Usage
 
 from .chain import Chain
+from .decision import Decision
 from .router import Router
 from .tier import Tier
 
@@ -66,20 +69,7 @@ class RouterEngine:
 
     def explain(self, request: Request) -> dict[str, Any]:
         """The decision with all that it was made by. Raises what ``Router.decide`` raises."""
-        decision = self._router.decide(request, self._tiers)
-        return {
-            "tier": decision.tier.name,
-            "policy": decision.policy,
-            "reason": decision.choice.reason,
-            "scores": dict(decision.choice.scores),
-            "model": decision.chain[0].name,
-            "chain": [target.name for target in decision.chain],
-            "fallbacks": [target.name for target in decision.chain[decision.num_own :]],
-            "considered": [
-                {"tier": one.tier, "model": one.target.name, "refusal": one.refusal, "order": _finite(one.order)}
-                for one in decision.considered
-            ],
-        }
+        return _explained(self._router.decide(request, self._tiers))
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         decision = self._router.decide(request, self._tiers)
@@ -89,6 +79,9 @@ class RouterEngine:
                 if isinstance(event, Started) and event.route is not None:
                     model, is_given = event.route.model, event.cache in GIVEN_AGAIN
                     self._tally.routed[Routed(decision.tier.name, model, decision.policy)] += 1
+                    if request.is_recorded:
+                        inputs = {**event.inputs, "router": _explained(decision)}
+                        event = msgspec.structs.replace(event, inputs=inputs)
                 elif isinstance(event, Finished):
                     self._count(model, event.usage, is_given=is_given)
                 yield event
@@ -155,6 +148,22 @@ class RouterEngine:
         return InvalidRequest(
             f"{self._name} is no model, but chooses one for each request: name a model for this.", param="model"
         )
+
+
+def _explained(decision: Decision) -> dict[str, Any]:
+    return {
+        "tier": decision.tier.name,
+        "policy": decision.policy,
+        "reason": decision.choice.reason,
+        "scores": dict(decision.choice.scores),
+        "model": decision.chain[0].name,
+        "chain": [target.name for target in decision.chain],
+        "fallbacks": [target.name for target in decision.chain[decision.num_own :]],
+        "considered": [
+            {"tier": one.tier, "model": one.target.name, "refusal": one.refusal, "order": _finite(one.order)}
+            for one in decision.considered
+        ],
+    }
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

@@ -91,6 +91,8 @@ class CallObserver:
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._bound, finished.usage, self._record
         self.usage = usage
+        if finished.is_recorded is not None:
+            record.recorded = "true" if finished.is_recorded and record.recorded != "false" else "false"
         if request.id in self._given:
             metrics.given_prompt_tokens.inc(usage.prompt_tokens)
             metrics.given_generation_tokens.inc(usage.completion_tokens)

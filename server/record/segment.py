@@ -1,0 +1,74 @@
+"""One file of a recording that is being written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .line import encode_line, new_header
+from .record import Manifest
+from .sealing import LineSealer, sealed_length
+
+
+class Segment:
+    """A new file, for lines to be appended; one thread's. Its owner alone may read it.
+
+    With ``master`` (32 bytes) its lines are encrypted. ``size`` is what is in it, ``manifests`` are the fingerprints of those that are.
+    """
+
+    def __init__(self, path: Path, began: float, master: bytes | None) -> None:
+        """Raises OSError, FileExistsError where there is one of that name."""
+        self.path = path
+        self.began = began
+        self.size = 0
+        self.manifests: set[str] = set()
+        self._sealer = None if master is None else LineSealer(master)
+        self._header: bytes | None = encode_line(new_header(began))
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def room_for(self, lines: Sequence[bytes], manifests: Sequence[Manifest]) -> int:
+        """Bytes that they will take, at the most."""
+        return sum(self._length(line) for line in (*self._missing(manifests), *lines))
+
+    def append(self, lines: Sequence[bytes], manifests: Sequence[Manifest], *, sync: bool) -> int:
+        """Append lines, after the manifests that are not in it yet; returns by how many bytes it has grown.
+
+        When it returns, the lines are in the file, also should this process be killed; with ``sync``, also should the machine lose its
+        power. Raises OSError; the file is then as before if that can be had, and must not be appended to any more.
+        """
+        missing = self._missing(manifests)
+        data = b"".join(self._sealed(line) + b"\n" for line in (*missing, *lines))
+        try:
+            self._write(data)
+            if sync:
+                os.fdatasync(self._descriptor)
+            if not os.fstat(self._descriptor).st_nlink:
+                raise FileNotFoundError(f"{self.path} was deleted")
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self._header = None
+        self.manifests.update(one.fingerprint for one in manifests)
+        self.size += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing is appended any more."""
+        os.close(self._descriptor)
+
+    def _missing(self, manifests: Sequence[Manifest]) -> list[bytes]:
+        found = {one.fingerprint: one for one in manifests if one.fingerprint not in self.manifests}
+        head = [] if self._header is None else [self._header]
+        return [*head, *(encode_line(one) for one in found.values())]
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def _sealed(self, line: bytes) -> bytes:
+        return line if self._sealer is None else self._sealer.seal(line)
+
+    def _length(self, line: bytes) -> int:
+        return 1 + (len(line) if self._sealer is None else sealed_length(len(line)))
