@@ -198,7 +198,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
     ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``determinism`` is asked for
     at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. Of one that ``is_recorded``
-    it is to be told what its answer follows from: see ``Started.seed`` and ``Started.inputs``. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    it is to be told what its answer follows from: see ``Started.seed`` and ``Started.inputs``. ``wants_token_ids``
+    says that the token ids of prompt and answer are to be told. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -215,6 +216,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     determinism: Determinism | None = None
     hash_logits: bool = False
     is_recorded: bool = False
+    wants_token_ids: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -323,7 +325,8 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
     token id that ended it, None for the model's own end of sequence. ``tool_calls`` come from engines whose capabilities
     say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``. ``logits_hashes`` are 8 bytes for each of
-    ``token_ids``, where they were asked for: a hash of the model's logits for this token and, in a chain, of all before it.
+    ``token_ids``, where they were asked for: a hash of the model's logits that the token was chosen from, as they were before penalties and
+    masks, and in a chain of all before them (big-endian).
     """
 
     index: int

@@ -10,6 +10,7 @@
 
 #include <new>
 
+#include "hashing.h"
 #include "packing.h"
 #include "peak.h"
 #include "program.h"
@@ -169,6 +170,12 @@ void pw_sample(Team* team, const SampleArguments* arguments) {
     team->run(
         [](void* context, Team& members, int) { sample_rows(*static_cast<const SampleArguments*>(context), members); },
         const_cast<SampleArguments*>(arguments));
+}
+
+void pw_hash_rows(Team* team, const HashArguments* arguments) {
+    team->run(
+        [](void* context, Team& members, int) { hash_rows(*static_cast<const HashArguments*>(context), members); },
+        const_cast<HashArguments*>(arguments));
 }
 
 }  // extern "C"

@@ -133,6 +133,21 @@ class SampleArguments(Structure):
     )
 
 
+class HashArguments(Structure):
+    """``pw::HashArguments``."""
+
+    _fields_ = (
+        ("logits", c_void_p),
+        ("logits_stride", c_int64),
+        ("rows", c_void_p),
+        ("count", c_int),
+        ("vocab_size", c_int),
+        ("low", c_void_p),
+        ("high", c_void_p),
+        ("sums", c_void_p),
+    )
+
+
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_grant_tiles": (c_int, []),
     "pw_activation_bytes": (c_int, [c_int]),
@@ -151,6 +166,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_program_run": (None, [c_void_p, POINTER(StepView)]),
     "pw_peak": (c_double, [c_void_p, c_int, c_int64]),
     "pw_sample": (None, [c_void_p, POINTER(SampleArguments)]),
+    "pw_hash_rows": (None, [c_void_p, POINTER(HashArguments)]),
 }
 
 

@@ -105,13 +105,18 @@ class ChatMessage(_Shape):
 
 
 class ChatChoice(_Shape):
-    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it."""
+    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it.
+
+    ``token_ids`` are vLLM's; ``logits_hashes`` has 16 hexadecimal digits for each, see the README.
+    """
 
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(_Shape):
@@ -125,6 +130,7 @@ class ChatCompletion(_Shape):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: Usage
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -183,6 +189,8 @@ class ChatChunkChoice(_Shape):
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletionChunk(_Shape):
@@ -197,6 +205,7 @@ class ChatCompletionChunk(_Shape):
     choices: list[ChatChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(_Shape):
@@ -216,6 +225,9 @@ class CompletionChoice(_Shape):
     logprobs: LegacyLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -18,6 +18,7 @@ from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
 from .reading import read
 from .routing import routing_of
+from .token_fields import TokenFields
 
 
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
@@ -34,6 +35,7 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         is_recorded=call.recording is not None,
         may_call=tools.may_call,
+        tokens=TokenFields(request.wants_token_ids, request.hash_logits),
         new_parser=tools.new_parser,
     )
     if chat.stream:

@@ -12,6 +12,7 @@ from pennyweight.server.types import Delta, FinishReason, Started, TokenLogprob,
 
 from . import sse
 from .logprobs import chat_logprobs, prompt_logprobs
+from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .tools.base import ArgumentsDelta, CallStarted, ContentDelta, ToolEvent, ToolParser
 from .usage import usage_object
 
@@ -23,6 +24,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
 
     ``may_call`` tells whether there may be tool calls; ``new_parser`` makes the parser that finds them in one choice's
     text, None where there are none to be found. Of one that ``is_recorded`` the last event of the stream says whether its record is written.
+    text, None where there are none to be found. ``tokens`` are what is told of the answer's tokens.
     """
 
     id: str
@@ -33,6 +35,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
     is_recorded: bool = False
     may_call: bool = False
     new_parser: Callable[[], ToolParser] | None = None
+    tokens: TokenFields = NO_TOKEN_FIELDS
 
     def parsers(self) -> list[ToolParser]:
         """A parser for each choice; none where no calls are to be found in the text."""
@@ -79,6 +82,8 @@ class ChatStream:
         usage = b',"usage":null' if shape.include_usage else b""
         self._head = _encode(_head(shape, started, "chat.completion.chunk"))[:-1]
         self._prefixes = [b'data: %b,"choices":[{"index":%d,"delta":' % (self._head, index) for index in range(shape.n)]
+        self._tokens = shape.tokens
+        self._prompt_token_ids = started.prompt_token_ids
         self._content_prefixes = [prefix + b'{"content":' for prefix in self._prefixes]
         self._suffix = b',"logprobs":null,"finish_reason":null}]%b}\n\n' % usage
         self._content_suffix = b"}" + self._suffix
@@ -95,10 +100,21 @@ class ChatStream:
         """The role, once for each choice. Where there may be calls only, there is no content yet."""
         content = b"null" if self._may_call else b'""'
         delta = b'{"role":"assistant","content":%b,"refusal":null}' % content
-        return b"".join(prefix + delta + self._suffix for prefix in self._prefixes)
+        first, *others = [prefix + delta + self._suffix for prefix in self._prefixes]
+        if self._tokens.token_ids:
+            told = b',"prompt_token_ids":' + _encode(self._prompt_token_ids)
+            first = b"data: " + self._head + told + first[len(b"data: " + self._head) :]
+        return b"".join((first, *others))
 
     def chunk(self, delta: Delta) -> bytes:
-        """The chunks of a delta; empty when it holds back what it has."""
+        """The chunks of a delta; empty when it holds back what it has, its tokens too."""
+        chunk = self._chunk(delta)
+        if not self._tokens.are_wanted(delta):
+            return chunk
+        prefix = self._prefixes[delta.index]
+        return self._tokens.put_first(delta, chunk or prefix + b"{}" + self._suffix, len(prefix) - len(b'"delta":'))
+
+    def _chunk(self, delta: Delta) -> bytes:
         if self._parsers:
             chunk = self._with_events(delta, _read_calls(self._parsers[delta.index], delta))
         elif delta.tool_calls:
@@ -179,6 +195,8 @@ class _Choice:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    token_ids: list[int] = field(default_factory=list)
+    logits_hashes: list[bytes] = field(default_factory=list)
 
     def take(self, event: ToolEvent) -> None:
         match event:
@@ -211,6 +229,8 @@ class ChatCollector:
         else:
             choice.texts.append(delta.text)
         choice.logprobs.extend(delta.logprobs)
+        choice.token_ids.extend(delta.token_ids)
+        choice.logits_hashes.append(delta.logits_hashes)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
 
@@ -219,6 +239,8 @@ class ChatCollector:
         answer = _head(self._shape, self._started, "chat.completion")
         answer["choices"] = [self._choice(index, choice) for index, choice in enumerate(self._choices)]
         answer["usage"] = usage_object(usage)
+        if self._shape.tokens.token_ids:
+            answer["prompt_token_ids"] = self._started.prompt_token_ids
         if self._started.prompt_logprobs is not None:
             answer["prompt_logprobs"] = prompt_logprobs(self._started.prompt_logprobs)
         return answer
@@ -238,4 +260,4 @@ class ChatCollector:
         }
         if choice.stop_reason is not None:
             found["stop_reason"] = choice.stop_reason
-        return found
+        return found | self._shape.tokens.of(choice.token_ids, b"".join(choice.logits_hashes))

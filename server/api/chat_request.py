@@ -102,6 +102,8 @@ def to_request(
         deadline=deadline,
         tenant=tenant,
         cache=with_body(cache, chat.cache),
+        hash_logits=bool(chat.logits_hashes),
+        wants_token_ids=bool(chat.return_token_ids),
         routing=routing,
     )
 

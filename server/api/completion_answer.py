@@ -15,15 +15,19 @@ from pennyweight.server.types import Delta, FinishReason, Started, Usage
 
 from . import sse
 from .logprobs import LegacyLogprobs, join_legacy, prompt_logprobs
+from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .usage import total, usage_object
 
 _encode = msgspec.json.Encoder().encode
+# What a choice goes on with after its index.
+_TEXT = b'"text":'
 
 
 class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer needs to know of its request. ``created`` is in Unix seconds; ``n`` choices for each prompt.
 
     Of one that ``is_recorded`` the last event of the stream says whether its records are written.
+    ``tokens`` are what is told of the answer's tokens.
     """
 
     id: str
@@ -35,6 +39,7 @@ class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     has_prompt_logprobs: bool = False
     include_usage: bool = False
     is_recorded: bool = False
+    tokens: TokenFields = NO_TOKEN_FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class CompletionStream:
         self._texts = _Texts(shape)
         self._head = _encode(_head(shape, started))[:-1]
         self._prefixes = [
-            b'data: %b,"choices":[{"index":%d,"text":' % (self._head, index)
+            b'data: %b,"choices":[{"index":%d,%b' % (self._head, index, _TEXT)
             for index in range(shape.n * shape.num_prompts)
         ]
         self._end = b"}]%b}\n\n" % (b',"usage":null' if shape.include_usage else b"")
@@ -95,17 +100,28 @@ class CompletionStream:
         self._kept = b""
 
     def opening(self, place: int, echo: Echo) -> bytes:
-        """The echoed prompt, once for each choice of prompt ``place``; empty where there is no echo."""
-        if not self._shape.echo:
+        """The echoed prompt, and its token ids, once for each choice of prompt ``place``; empty where neither was asked for."""
+        if not self._shape.echo and not self._shape.tokens.token_ids:
             return b""
         first = place * self._shape.n
-        return b"".join(
-            self._chunk(index, *self._texts.echo(index, echo)) for index in range(first, first + self._shape.n)
-        )
+        chunks = [self._chunk(index, *self._texts.echo(index, echo)) for index in range(first, first + self._shape.n)]
+        if self._shape.tokens.token_ids:
+            told = b'"prompt_token_ids":%b,' % _encode(echo.started.prompt_token_ids)
+            starts = [len(self._prefixes[first + place]) - len(_TEXT) for place in range(self._shape.n)]
+            chunks = [chunk[:start] + told + chunk[start:] for chunk, start in zip(chunks, starts, strict=True)]
+        return b"".join(chunks)
 
     def chunk(self, place: int, delta: Delta) -> bytes:
-        """The chunk of a delta; empty when it holds back what it has."""
+        """The chunk of a delta; empty when it holds back what it has, its tokens too."""
         index = place * self._shape.n + delta.index
+        chunk = self._delta(index, delta)
+        tokens = self._shape.tokens
+        if not tokens.are_wanted(delta):
+            return chunk
+        start = len(self._prefixes[index]) - len(_TEXT)
+        return tokens.put_first(delta, chunk or self._chunk(index, "", None, delta), start)
+
+    def _delta(self, index: int, delta: Delta) -> bytes:
         if delta.finish_reason is None and not delta.logprobs:
             return self._prefixes[index] + _encode(delta.text) + self._plain_end if delta.text else b""
         logprobs = self._texts.logprobs(index, delta) if delta.logprobs else None
@@ -142,6 +158,8 @@ class _Choice:
     prompt: Started | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    token_ids: list[int] = field(default_factory=list)
+    logits_hashes: list[bytes] = field(default_factory=list)
 
 
 class CompletionCollector:
@@ -167,6 +185,8 @@ class CompletionCollector:
         index = place * self._shape.n + delta.index
         choice = self._choices[index]
         choice.texts.append(delta.text)
+        choice.token_ids.extend(delta.token_ids)
+        choice.logits_hashes.append(delta.logits_hashes)
         logprobs = self._texts.logprobs(index, delta)
         if logprobs is not None:
             choice.logprobs.append(logprobs)
@@ -191,4 +211,6 @@ class CompletionCollector:
             found["stop_reason"] = choice.stop_reason
         if self._shape.has_prompt_logprobs and choice.prompt is not None and choice.prompt.prompt_logprobs is not None:
             found["prompt_logprobs"] = prompt_logprobs(choice.prompt.prompt_logprobs)
-        return found
+        if self._shape.tokens.token_ids and choice.prompt is not None:
+            found["prompt_token_ids"] = choice.prompt.prompt_token_ids
+        return found | self._shape.tokens.of(choice.token_ids, b"".join(choice.logits_hashes))

@@ -72,6 +72,8 @@ def to_requests(
             deadline=deadline,
             tenant=tenant,
             cache=asked,
+            hash_logits=bool(completion.logits_hashes),
+            wants_token_ids=bool(completion.return_token_ids),
             routing=routing,
         )
         for place, prompt in enumerate(prompts)

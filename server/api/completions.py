@@ -18,6 +18,7 @@ from .generation import merged, stream_answer
 from .parameters import REFUSED_IN_COMPLETIONS
 from .reading import read
 from .routing import routing_of
+from .token_fields import TokenFields
 
 
 async def create_completion(call: Call) -> Answer | StreamAnswer:
@@ -48,6 +49,7 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         has_prompt_logprobs=completion.prompt_logprobs is not None,
         include_usage=bool(completion.stream_options and completion.stream_options.include_usage),
         is_recorded=call.recording is not None,
+        tokens=TokenFields(requests[0].wants_token_ids, requests[0].hash_logits),
     )
     if completion.stream:
         return await stream_answer(_stream(engine, requests, call.observer, shape), headers)

@@ -78,6 +78,8 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
+    return_token_ids: bool | None = None
+    logits_hashes: bool | None = None
     cache: bool | None = None
     timeout: Seconds | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None

@@ -36,7 +36,6 @@ _BOTH = {
     "logits_processors": Refusal(neutral=([],)),
     "spaces_between_special_tokens": Refusal(neutral=(True,)),
     "detokenize": Refusal(neutral=(True,)),
-    "return_token_ids": Refusal(neutral=(False,)),
     "return_tokens_as_token_ids": Refusal(neutral=(False,)),
     "truncation_side": Refusal(),
     "prompt_embeds": Refusal(),

@@ -35,7 +35,7 @@ def takes_part(request: Request) -> bool:
 def request_key(request: Request, capabilities: Capabilities) -> bytes:
     """32 bytes (SHA-256) of all that can change the answer, and whose it is.
 
-    That is the whole request but for its id, times, priority, whether it is recorded and what it asks of the cache, and the model's version and numerics (its fingerprint). Texts count in
+    That is the whole request but for its id, times, priority, whether it is recorded or its tokens are told, and what it asks of the cache, and the model's version and numerics (its fingerprint). Texts count in
     Unicode's normal form C and otherwise as they are: no space, case or order is evened out.
     """
     asked = msgspec.structs.replace(
@@ -47,6 +47,7 @@ def request_key(request: Request, capabilities: Capabilities) -> bytes:
         cache=NO_CACHE_CONTROL,
         routing=None,
         is_recorded=False,
+        wants_token_ids=False,
         prompt=_normalised(request.prompt),
     )
     version = (VERSION, capabilities.engine, capabilities.model, capabilities.fingerprint)

@@ -50,6 +50,8 @@ class Feature(enum.StrEnum):
     DETOKENIZE = "/detokenize"
     BOUNDED_NUMBERS = "numbers in JSON that end by themselves"
     ADAPTERS = "model: an adapter's name"
+    TOKEN_IDS = "return_token_ids"
+    LOGITS_HASHES = "logits_hashes"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
     GENERATION = "/v1/chat/completions, /v1/completions"
     EMBEDDINGS = "/v1/embeddings"
@@ -124,6 +126,8 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
         Feature.INCLUDE_STOP_STR: sampling.include_stop_str_in_output,
         Feature.IGNORE_EOS: sampling.ignore_eos,
         Feature.PRIORITY: request.priority != 0,
+        Feature.TOKEN_IDS: request.wants_token_ids,
+        Feature.LOGITS_HASHES: request.hash_logits,
     }
     yield from ((feature, feature.value) for feature, is_used in flags.items() if is_used)
     if sampling.presence_penalty or sampling.frequency_penalty:

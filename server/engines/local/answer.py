@@ -159,6 +159,7 @@ class Answer:
             logprobs=tuple(self._logprob(one) for one in progress.logprobs[: len(visible)]),
             finish_reason=finish_reason,
             stop_reason=stop_reason,
+            logits_hashes=progress.logits_hashes,
         )
 
     def _logprob(self, found: Logprobs) -> TokenLogprob:
@@ -194,4 +195,5 @@ def _joined(first: Delta, second: Delta) -> Delta:
         logprobs=first.logprobs + second.logprobs,
         finish_reason=second.finish_reason,
         stop_reason=second.stop_reason,
+        logits_hashes=first.logits_hashes + second.logits_hashes,
     )

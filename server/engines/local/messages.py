@@ -18,7 +18,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed.
 
     ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that
-    the seeds follow from one that the request gave, and are not random.
+    the seeds follow from one that the request gave, and are not random. With ``hash_logits`` progress carries hashes of the logits.
     """
 
     request_id: str
@@ -32,6 +32,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     is_seeded: bool = False
     adapter: Adapter | None = None
     salt: bytes = b""
+    hash_logits: bool = False
 
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):
@@ -103,7 +104,7 @@ class Logprobs(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
-    """What a step added to one choice.
+    """What a step added to one choice. ``logits_hashes`` are 8 bytes for each of ``token_ids``, where the request asked for them.
 
     ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
     first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's.
@@ -120,6 +121,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     prompt_logprobs: list[Logprobs] = []
     error: str | None = None
     param: str | None = None
+    logits_hashes: bytes = b""
 
 
 class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):

@@ -47,6 +47,7 @@ def make_submission(
         is_seeded=sampling.seed is not None,
         adapter=request.adapter,
         salt=_salt(request),
+        hash_logits=request.hash_logits,
     )
 
 

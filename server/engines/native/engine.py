@@ -134,6 +134,8 @@ class NativeEngineCore:
         for item in batch.items:
             sequence = item.sequence
             if sequence.num_computed == sequence.num_tokens:
+                if (row_hash := result.row_hashes.get(chosen)) is not None:
+                    sequence.note_logits(row_hash)
                 progress.append(self._append(sequence, int(result.token_ids[chosen]), result.logprobs[chosen]))
                 chosen += 1
         self._work.end(time.monotonic(), goes_on=self.has_work)
@@ -184,6 +186,7 @@ class NativeEngineCore:
                     leader=sequences[0] if sequences else None,
                     adapter_slot=adapter_slot,
                     salt=message.salt,
+                    hash_logits=message.hash_logits,
                 )
             )
         self._requests[message.request_id] = sequences
@@ -251,6 +254,7 @@ class NativeEngineCore:
             sequence.queue_seconds or 0.0,
             self._prompt_logprobs.pop(sequence.request_id, []) if sequence.index == 0 else [],
             error,
+            logits_hashes=sequence.logits_hash.to_bytes(8, "big") if sequence.hash_logits and token_ids else b"",
         )
         if finish_reason is not None or error is not None:
             self._retire(sequence)

@@ -13,6 +13,7 @@ import torch
 from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.dispatch import select_backend
 from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.hashing import LogitsHasher
 from pennyweight.kernels.low_rank import LowRank
 from pennyweight.kernels.ops import KVCacheDtype, Precision
 from pennyweight.server.config import EngineSettings
@@ -90,6 +91,7 @@ class ModelRunner:
         self._max_lora_rank = settings.max_lora_rank
         self._builder = StepBuilder(geometry, self.device)
         self._sampler = Sampler(settings.max_num_seqs, config.vocab_size, self.device)
+        self._hasher = LogitsHasher(config.vocab_size, self.device)
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that the numerics depend on: equal fingerprints give equal logits for equal batches."""
@@ -128,6 +130,7 @@ class ModelRunner:
             if planned.sampling:
                 rows = planned.sampling_rows
                 wanted = logits if rows is None else logits[torch.from_numpy(rows).to(self.device)]
+                self._hash_rows(wanted, planned.sampling, result)
                 token_ids, logprobs = self._sampler.choose(wanted, planned.sampling)
                 chosen.append(token_ids)
                 result.logprobs += logprobs
@@ -164,6 +167,14 @@ class ModelRunner:
             self._backend.place_adapter(slot, adapter)
         except torch.OutOfMemoryError as error:
             raise ModelError(f"the memory of {self.device} has no room for it") from error
+
+    def _hash_rows(self, logits: torch.Tensor, sequences: list[Sequence], result: StepResult) -> None:
+        """Note the hashes that sequences ask for; their rows of logits are the model's own still."""
+        rows = [index for index, one in enumerate(sequences) if one.hash_logits]
+        if rows:
+            hashes = self._hasher.rows(logits, np.array(rows, dtype=np.int64)).tolist()
+            first = len(result.logprobs)
+            result.row_hashes.update((first + row, one) for row, one in zip(rows, hashes, strict=True))
 
     def _enter(self, sequence: Sequence) -> None:
         sequence.row = self._free_rows.pop()

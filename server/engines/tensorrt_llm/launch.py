@@ -47,6 +47,7 @@ CAN_NOT = frozenset(
         Feature.PRIORITY,
         Feature.BOUNDED_NUMBERS,
         Feature.ADAPTERS,
+        Feature.LOGITS_HASHES,
     }
 )
 

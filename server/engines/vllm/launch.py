@@ -36,8 +36,9 @@ OURS: dict[str, Any] = {
 NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "enable_log_requests")
 
 
-# A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them.
-CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS})
+# A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them. Logits never leave
+# vLLM's process.
+CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS, Feature.LOGITS_HASHES})
 
 
 NOT_INSTALLED = (
