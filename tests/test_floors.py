@@ -39,6 +39,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
     # Reads a trained router's scores, to set its threshold as operators would on traffic of their own.
     "bench.savings": ("bench", "server.router.learned", "server.errors", "server.ledger.price_book"),
+    # Reads what the server has recorded, in its own structs, and makes a request's body as what asks an upstream does. Its measures are
+    # the quality gate's.
+    "bench.replay": (
+        "bench",
+        "server.record",
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.key_file",
+        "server.telemetry.route_header",
+        "server.engines.upstream.request_body",
+        "quantize.quality.answers",
+    ),
+    "bench.drift": ("bench", "server.record.record", "quantize.quality.answers", "quantize.quality.bootstrap"),
+    "bench.report.kinds.drift": ("bench", "quantize.quality.answers", "quantize.quality.bootstrap"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),
