@@ -38,6 +38,7 @@ from .config_file import PRICES_VARIABLE
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
+from .engines.in_mode import InMode
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
 from .ledger.price_book import PriceBook, load_prices
@@ -63,6 +64,7 @@ EXPOSED_HEADERS = (
     "x-pennyweight-warning",
     "x-pennyweight-cache",
     "x-pennyweight-route",
+    "x-pennyweight-deterministic",
     "age",
     "retry-after",
 )
@@ -129,7 +131,7 @@ def create_app(
         cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
-    around.append(timed)
+    around += [InMode, timed]
     tenants = Tenants.of(settings)
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:

@@ -67,8 +67,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
         "quantize.manifest",
+        "server.engines.adapted",
         "server.engines.base",
+        "server.engines.determinism",
         "server.engines.features",
+        "server.engines.manifest",
         "server.engines.frames",
         "server.engines.supervisor",
         "server.types",
@@ -100,6 +103,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.upstream": (
+        "server.engines.determinism",
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.features",
         "server.engines.token_estimate",
@@ -109,6 +114,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.faq": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
@@ -117,6 +123,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.template": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
