@@ -40,6 +40,7 @@ from .connection import AnswerAtOnce
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, engine_paths, routes
 from .engines.base import Engine
+from .engines.in_mode import InMode
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
 from .immediate import ImmediateHits
@@ -70,6 +71,7 @@ EXPOSED_HEADERS = (
     "x-pennyweight-cache",
     "x-pennyweight-route",
     "x-pennyweight-recorded",
+    "x-pennyweight-deterministic",
     "age",
     "retry-after",
 )
@@ -154,7 +156,7 @@ def create_app(
         cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
-    around.append(timed)
+    around += [InMode, timed]
     tenants = Tenants.of(settings)
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:

@@ -22,7 +22,7 @@ from .config import Settings
 from .deadline import deadline_of
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
-from .middleware import record_of, send_answer
+from .middleware import DETERMINISM_HEADER, record_of, send_answer
 from .record.recorder import Recorder
 from .request_headers import headers_of
 from .router.engine import RouterEngine
@@ -81,8 +81,12 @@ class EngineEndpoint:
             if gateway.recorder is not None and gateway.recorder.wants(tenant, record.request_id):
                 arrived = gateway.recorder.arrived(record.endpoint, body, scope["headers"])
                 recording = gateway.recorder.recording(arrived)
-            # What is recorded is read each time.
-            elif gateway.shortcuts is not None and control is NO_CACHE_CONTROL:
+            # What is recorded is read each time. And only the bytes of a body are compared: what the headers ask for must be nothing.
+            elif (
+                gateway.shortcuts is not None
+                and control is NO_CACHE_CONTROL
+                and not headers_of(scope, DETERMINISM_HEADER)
+            ):
                 name = (record.endpoint, tenant, body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)
@@ -160,10 +164,10 @@ class EngineEndpoint:
         rendering = rendering_of(b"".join(sent), record.request_id, headers, is_stream=is_stream)
         if rendering is not None:
             reasons = tuple(map(FinishReason, record.finish_reasons))
-            shortcuts.keep(name, request, rendering, usage, reasons, key)
+            shortcuts.keep(name, request, rendering, usage, reasons, key, determinism=record.determinism)
 
     async def _give_again(self, shortcut: Shortcut, age: float, record: RequestRecord, send: Send) -> None:
-        record.model = shortcut.model
+        record.model, record.determinism = shortcut.model, shortcut.determinism
         metrics = self._gateway.metrics.models[shortcut.model]
         note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
         rendering = shortcut.rendering

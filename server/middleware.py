@@ -21,6 +21,7 @@ from .telemetry.observer import INTERNAL_ERROR
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
 ROUTE_HEADER = b"x-pennyweight-route"
+DETERMINISM_HEADER = b"x-pennyweight-deterministic"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -93,6 +94,8 @@ class AccountRequests:
                 found.append((b"age", b"%d" % record.cache_age))
         if record.route is not None:
             found.append((ROUTE_HEADER, record.route.encode()))
+        if record.determinism is not None:
+            found.append((DETERMINISM_HEADER, record.determinism.encode()))
         return found
 
     def end(self, record: RequestRecord) -> None:

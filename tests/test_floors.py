@@ -44,6 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.replay": (
         "bench",
         "server.record",
+        "server.engines.manifest",
         "server.types",
         "server.errors",
         "server.config",
@@ -52,7 +53,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.engines.upstream.request_body",
         "quantize.quality.answers",
     ),
-    "bench.drift": ("bench", "server.record.record", "quantize.quality.answers", "quantize.quality.bootstrap"),
+    "bench.drift": (
+        "bench",
+        "server.record.record",
+        "server.engines.manifest",
+        "quantize.quality.answers",
+        "quantize.quality.bootstrap",
+    ),
     "bench.report.kinds.drift": ("bench", "quantize.quality.answers", "quantize.quality.bootstrap"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
@@ -85,8 +92,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
         "quantize.manifest",
+        "server.engines.adapted",
         "server.engines.base",
+        "server.engines.determinism",
         "server.engines.features",
+        "server.engines.manifest",
         "server.engines.frames",
         "server.engines.supervisor",
         "server.types",
@@ -118,6 +128,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.upstream": (
+        "server.engines.determinism",
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.features",
         "server.engines.token_estimate",
@@ -127,6 +139,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.faq": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
@@ -135,6 +148,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.template": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
@@ -201,6 +215,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.key_file",
         "server.cache.breaker",
         "server.engines.base",
+        "server.engines.manifest",
         "server.engines.around",
         "server.engines.features",
     ),

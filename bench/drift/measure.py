@@ -10,7 +10,7 @@ from pennyweight.bench.replay.engine import Engine
 from pennyweight.bench.replay.manifests import differences
 from pennyweight.bench.replay.recording import Recorded
 from pennyweight.bench.stage_progress import Tell
-from pennyweight.server.record.record import Manifest
+from pennyweight.server.engines.manifest import Manifest
 
 from .ask import ask
 from .heard import Heard, spooling

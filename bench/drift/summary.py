@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -141,6 +140,7 @@ def _parted(one: Heard, other: Heard) -> Parted:
         (place for place, pair in enumerate(zip(one.token_ids, other.token_ids, strict=False)) if pair[0] != pair[1]),
         min(len(one.token_ids), len(other.token_ids)),
     )
-    alike = len(os.path.commonprefix([one.text, other.text]))
+    pairs = zip(one.text, other.text, strict=False)
+    alike = next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one.text), len(other.text)))
     ends = (one.text[alike : alike + AFTER], other.text[alike : alike + AFTER])
     return Parted(one.id, position, one.text[max(alike - BEFORE, 0) : alike], *ends)

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from pennyweight.server.record.record import Manifest
+from pennyweight.server.engines.manifest import Manifest
 
 from .answer import Answer, read_answer
 from .score import Score, Unscored, read_score

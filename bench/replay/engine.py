@@ -13,8 +13,8 @@ from pathlib import Path
 from pennyweight.bench.load.endpoint import base_url
 from pennyweight.bench.peers.process import running
 from pennyweight.bench.result import own_version
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
-from pennyweight.server.record.record import Manifest
 
 from .client import ServerClient, connected
 from .recording import Survey

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pennyweight.server.record.record import Manifest
+from pennyweight.server.engines.manifest import Manifest
 
 FINGERPRINT = "fingerprint"
 

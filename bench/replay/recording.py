@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.key_file import read_key
 from pennyweight.server.record.case import FORMAT, read_case, with_prompt
 from pennyweight.server.record.reader import RecordingReader
-from pennyweight.server.record.record import Manifest, Record
+from pennyweight.server.record.record import Record
 
 from .prompt_file import read_prompt
 

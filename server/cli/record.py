@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.key_file import read_key
 from pennyweight.server.record.case import make_case, write_case
 from pennyweight.server.record.reader import RecordingReader
-from pennyweight.server.record.record import Manifest, Record
+from pennyweight.server.record.record import Record
 
 # Between two looks whether there is more, in seconds.
 TAIL_SECONDS = 0.25

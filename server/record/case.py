@@ -8,10 +8,11 @@ from typing import Final, Literal
 
 import msgspec
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.types import Prompt
 
-from .record import VERSION, Manifest, Record
+from .record import VERSION, Record
 from .redaction import PROMPTS, redacted_prompt, without_prompt
 
 FORMAT: Final = "pennyweight-case"

@@ -9,7 +9,9 @@ import importlib.metadata
 
 import msgspec
 
-from .record import VERSION, Manifest, Record
+from pennyweight.server.engines.manifest import Manifest
+
+from .record import VERSION, Record
 
 FORMAT = "pennyweight-recording"
 

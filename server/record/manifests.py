@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pennyweight.server.engines.base import Capabilities, Engine
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import Started
-
-from .record import Manifest
 
 # Upstreams may give each answer another fingerprint.
 MOST_KEPT = 256
@@ -36,12 +35,14 @@ class Manifests:
             return found
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
-        found = self._known[started.fingerprint] = manifest_of(capabilities)
+        found = self._known[started.fingerprint] = _manifest_of(capabilities)
         return found
 
 
-def manifest_of(capabilities: Capabilities) -> Manifest:
-    """What an engine says of itself."""
+def _manifest_of(capabilities: Capabilities) -> Manifest:
+    """What an engine says of itself; where it tells no manifest, what else it tells."""
+    if capabilities.manifest is not None:
+        return capabilities.manifest
     return Manifest(
         fingerprint=capabilities.fingerprint,
         model=capabilities.model,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 
 from .line import FORMAT, Header, decode_line
-from .record import VERSION, Manifest, Record
+from .record import VERSION, Record
 from .sealing import LineSealer, Unsealable
 from .segment_name import is_sealed, segments_in
 

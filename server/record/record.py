@@ -71,11 +71,3 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     times: RecordedTimes = msgspec.field(default_factory=RecordedTimes)
     error: str | None = None
     redacted: tuple[str, ...] = ()
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an engine's numerics depend on, by name; ``fingerprint`` is its hash, which answers carry as ``system_fingerprint``."""
-
-    fingerprint: str
-    model: str
-    parts: Mapping[str, str]

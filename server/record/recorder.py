@@ -12,12 +12,12 @@ import msgspec
 from pennyweight.server.config_record import RecordSettings
 from pennyweight.server.engines.around import EngineAround
 from pennyweight.server.engines.base import Engine
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import EngineFailed
 from pennyweight.server.types import Delta, Event, Request, Started
 
 from .draft import Arrived, Draft
 from .manifests import Manifests
-from .record import Manifest
 from .telling import TellingEngine
 from .writer import Writer
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pennyweight.server.engines.manifest import Manifest
+
 from .line import encode_line, new_header
-from .record import Manifest
 from .sealing import LineSealer, sealed_length
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .record import Manifest
+from pennyweight.server.engines.manifest import Manifest
+
 from .segment import Segment
 from .segment_name import PLAIN, SEALED, began_at, segment_name, segments_in
 

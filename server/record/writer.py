@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from pennyweight.server.cache.breaker import Breaker
+from pennyweight.server.engines.manifest import Manifest
 
 from .draft import Draft
 from .line import encode_line
-from .record import Manifest
 from .redaction import Redaction
 from .segments import Segments
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.server.config import LogSettings
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.record.draft import Arrived, Draft
 from pennyweight.server.record.reader import RecordingReader
-from pennyweight.server.record.record import Manifest, Record, RecordedChoice
+from pennyweight.server.record.record import Record, RecordedChoice
 from pennyweight.server.record.redaction import redaction_of
 from pennyweight.server.record.segments import Segments
 from pennyweight.server.record.writer import Writer

@@ -13,8 +13,8 @@ import pytest
 from fakes.recordings import recorded_in
 from fakes.server_process import MODEL, ServerProcess, server_process
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.record.reader import RecordingReader
-from pennyweight.server.record.record import Manifest
 from pennyweight.server.record.segment_name import segments_in
 
 pytestmark = [pytest.mark.slow]

@@ -12,10 +12,10 @@ from fakes.recordings import MANIFEST, record, recorded_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.record.line import encode_line
 from pennyweight.server.record.reader import RecordingReader
-from pennyweight.server.record.record import Manifest
 from pennyweight.server.record.segment_name import began_at, segments_in
 from pennyweight.server.record.segments import Segments
 

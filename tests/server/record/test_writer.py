@@ -18,9 +18,10 @@ import msgspec
 import pytest
 from fakes.recordings import MANIFEST, bytes_in, delete_all_in, draft, make_writer, recorded_in
 
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.record import writer as module
-from pennyweight.server.record.record import Manifest, Record
+from pennyweight.server.record.record import Record
 from pennyweight.server.record.redaction import redaction_of
 from pennyweight.server.record.segments import Segments
 from pennyweight.server.record.writer import Writer
