@@ -93,7 +93,8 @@ def run(
     from pennyweight.bench.replay.table import tables
     from pennyweight.bench.replay.totals import Totals
     from pennyweight.bench.replay.trouble import troubles
-    from pennyweight.bench.result import Run, show as show_result
+    from pennyweight.bench.result import Run
+    from pennyweight.bench.result import show as show_result
     from pennyweight.bench.stage_progress import told
     from pennyweight.server.errors import ConfigError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ import numpy as np
 from pennyweight.bench.replay.manifests import Difference
 from pennyweight.bench.replay.score import least_kl
 from pennyweight.bench.replay.totals import count
-from pennyweight.quantize.quality.answers import AnswerScores, summarise
+from pennyweight.quantize.quality.answers import AnswerScores, matched_prefix, summarise
 from pennyweight.quantize.quality.bootstrap import Estimate, Resamples
 
 from .heard import Heard
@@ -137,10 +136,7 @@ class Pairs:
 
 
 def _parted(one: Heard, other: Heard) -> Parted:
-    position = next(
-        (place for place, pair in enumerate(zip(one.token_ids, other.token_ids, strict=False)) if pair[0] != pair[1]),
-        min(len(one.token_ids), len(other.token_ids)),
-    )
-    alike = len(os.path.commonprefix([one.text, other.text]))
+    position = matched_prefix(one.token_ids, other.token_ids)
+    alike = matched_prefix([*map(ord, one.text)], [*map(ord, other.text)])
     ends = (one.text[alike : alike + AFTER], other.text[alike : alike + AFTER])
     return Parted(one.id, position, one.text[max(alike - BEFORE, 0) : alike], *ends)
