@@ -66,6 +66,7 @@ EXPOSED_HEADERS = (
     "x-request-id",
     "x-pennyweight-warning",
     "x-pennyweight-cache",
+    "x-pennyweight-cache-key",
     "x-pennyweight-route",
     "x-pennyweight-recorded",
     "age",

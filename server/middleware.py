@@ -20,6 +20,7 @@ from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
+CACHE_KEY_HEADER = b"x-pennyweight-cache-key"
 ROUTE_HEADER = b"x-pennyweight-route"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
@@ -75,6 +76,8 @@ class AccountRequests:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
                 if record.cache is not None:
                     message["headers"].append((CACHE_HEADER, record.cache.encode()))
+                    if record.cache_key is not None:
+                        message["headers"].append((CACHE_KEY_HEADER, record.cache_key.encode()))
                     if record.cache_age is not None:
                         # Whole seconds (RFC 9111, 5.1).
                         message["headers"].append((b"age", b"%d" % record.cache_age))
