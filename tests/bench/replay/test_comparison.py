@@ -32,7 +32,7 @@ def test_the_first_token_that_differs_is_told_with_the_first_logits_that_do() ->
     found = compare(record(), answer(now))
     assert (found.verdict, found.matched) == (Verdict.DIVERGED, 3)
     assert found.parting == Parting(choice=0, position=3, recorded=14, replayed=99, logits=2)
-    assert found.differences == (Difference("text", "a b c d", "a b c x"),)
+    assert found.differences == ()  # other than those that follow
 
 
 @pytest.mark.parametrize(

@@ -50,5 +50,5 @@ async def test_what_goes_wrong_ends_all() -> None:
     async def work(one: Recorded) -> None:
         raise OSError("the disk is full")
 
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(OSError, match="the disk is full"):
         await paced([Recorded(record(), None)], Pace(), work)
