@@ -51,3 +51,8 @@ class Backend(Protocol):
     def describe(self) -> dict[str, str]:
         """What the numerics depend on (kernel names, instruction set, tiles, threads' influence), for the fingerprint."""
         ...
+
+    def variance(self, *, adapters: bool = False) -> str:
+        """Why a token's results may differ with what else is in its step (also where its sequence has an adapter); empty where
+        they are the same to the bit, whatever the step, the threads and the run."""
+        ...

@@ -39,6 +39,7 @@ from .config_record import RecordSettings
 from .deadline import timed
 from .endpoints import Dispatch, endpoint_names, routes
 from .engines.base import Engine
+from .engines.in_mode import InMode
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
 from .ledger.price_book import PriceBook, load_prices
@@ -69,6 +70,7 @@ EXPOSED_HEADERS = (
     "x-pennyweight-cache-key",
     "x-pennyweight-route",
     "x-pennyweight-recorded",
+    "x-pennyweight-deterministic",
     "age",
     "retry-after",
 )
@@ -144,7 +146,7 @@ def create_app(
         cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
-    around.append(timed)
+    around += [InMode, timed]
     tenants = Tenants.of(settings)
     routing = make_routing(settings, engines, tenants, prices or PriceBook(), around)
     if routing.engines:

@@ -22,7 +22,7 @@ from .config import Settings
 from .deadline import deadline_of
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
-from .middleware import record_of, send_answer
+from .middleware import DETERMINISM_HEADER, record_of, send_answer
 from .record.recorder import Recorder
 from .request_headers import headers_of
 from .router.engine import RouterEngine
@@ -78,11 +78,13 @@ class EngineEndpoint:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             tenant, control = tenant_of(scope), cache_control_of(scope)
             name, recording = None, None
+            # Only the bytes of a body are compared: what the headers ask for must be nothing.
+            is_plain = control is NO_CACHE_CONTROL and not headers_of(scope, DETERMINISM_HEADER)
             if gateway.recorder is not None and gateway.recorder.wants(tenant, record.request_id):
                 arrived = gateway.recorder.arrived(record.endpoint, body, scope["headers"])
                 recording = gateway.recorder.recording(arrived)
             # What is recorded is read each time.
-            elif gateway.shortcuts is not None and control is NO_CACHE_CONTROL:
+            elif gateway.shortcuts is not None and is_plain:
                 name = (record.endpoint, tenant, body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)
@@ -160,10 +162,10 @@ class EngineEndpoint:
         rendering = rendering_of(b"".join(sent), record.request_id, headers, is_stream=is_stream)
         if rendering is not None:
             reasons = tuple(map(FinishReason, record.finish_reasons))
-            shortcuts.keep(name, request, rendering, usage, reasons, key)
+            shortcuts.keep(name, request, rendering, usage, reasons, key, determinism=record.determinism)
 
     async def _give_again(self, shortcut: Shortcut, age: float, record: RequestRecord, send: Send) -> None:
-        record.model = shortcut.model
+        record.model, record.determinism = shortcut.model, shortcut.determinism
         metrics = self._gateway.metrics.models[shortcut.model]
         note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
         rendering = shortcut.rendering

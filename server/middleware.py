@@ -22,6 +22,7 @@ REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
 CACHE_KEY_HEADER = b"x-pennyweight-cache-key"
 ROUTE_HEADER = b"x-pennyweight-route"
+DETERMINISM_HEADER = b"x-pennyweight-deterministic"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -83,6 +84,8 @@ class AccountRequests:
                         message["headers"].append((b"age", b"%d" % record.cache_age))
                 if record.route is not None:
                     message["headers"].append((ROUTE_HEADER, record.route.encode()))
+                if record.determinism is not None:
+                    message["headers"].append((DETERMINISM_HEADER, record.determinism.encode()))
             await send(message)
 
         try:

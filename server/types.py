@@ -26,13 +26,19 @@ class FinishReason(enum.StrEnum):
 class Determinism(enum.StrEnum):
     """What is promised of an answer's repetition by the same model on the same class of hardware, the weakest first.
 
-    SEEDED: choices are greedy or follow from the seed and the position alone, whatever else is in the batch. BITWISE: so is every
-    logit, to the bit, whatever the batch, the chunks of the prefill, the prefix cache, preemption, threads and restarts.
+    SEEDED: choices are greedy or follow from the logits, the seed and the position alone, whatever else is in the batch; the logits
+    themselves may differ in their last bits. BITWISE: those are the same too, to the bit, whatever the batch, the chunks of the
+    prefill, the prefix cache, preemption, threads and restarts.
     """
 
     OFF = "off"
     SEEDED = "seeded"
     BITWISE = "bitwise"
+
+    def covers(self, other: Determinism) -> bool:
+        """Whether this promises all that the other does."""
+        order = list(Determinism)
+        return order.index(self) >= order.index(other)
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,8 +84,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
         "quantize.manifest",
+        "server.engines.adapted",
         "server.engines.base",
+        "server.engines.determinism",
         "server.engines.features",
+        "server.engines.manifest",
         "server.engines.frames",
         "server.engines.supervisor",
         "server.types",
@@ -117,6 +120,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.upstream": (
+        "server.engines.determinism",
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.features",
         "server.engines.token_estimate",
@@ -126,6 +131,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.faq": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
@@ -134,6 +140,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.config",
     ),
     "server.engines.template": (
+        "server.engines.manifest",
         "server.engines.base",
         "server.engines.answer_template",
         "server.engines.written_answer",
@@ -197,6 +204,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.key_file",
         "server.cache.breaker",
         "server.engines.base",
+        "server.engines.manifest",
         "server.engines.around",
         "server.engines.features",
     ),

@@ -8,6 +8,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdio>
 #include <new>
 
 #include "hashing.h"
@@ -46,6 +47,13 @@ int pw_grant_tiles() {
 #else
     return 0;
 #endif
+}
+
+// Where sums are cut, in words: vectors of kPanel channels, and attention over chunks of keys.
+const char* pw_tiles() {
+    static char text[64];
+    std::snprintf(text, sizeof(text), "panels of %d, rows of %d, attention %d by %d", kPanel, kRowGroup, kLanes, kChunk);
+    return text;
 }
 
 // The bytes of an element of what weights of a type are multiplied with: rows of activations are made of such.

@@ -336,7 +336,10 @@ class CpuBackend:
 
     def describe(self) -> dict[str, str]:
         # The number of threads is not here: results don't depend on it.
-        return {"kernels": "cpu", "isa": self._library.isa}
+        return {"kernels": "cpu", "isa": self._library.isa, "build": self._library.digest, "tiles": self._library.tiles}
+
+    def variance(self, *, adapters: bool = False) -> str:
+        return ""
 
     def __del__(self) -> None:
         if self.ops.program is not None:

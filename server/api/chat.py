@@ -13,6 +13,7 @@ from pennyweight.server.types import Delta, Finished, Request, Started
 from .chat_answer import ChatCollector, ChatShape, ChatStream
 from .chat_request import ChatRequest, to_request
 from .chat_tools import ToolUse, tool_use
+from .determinism import determinism_of
 from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
@@ -63,6 +64,7 @@ def request_of(call: Call, chat: ChatRequest, engine: Engine, deadline: float | 
         tenant=call.tenant,
         cache=call.cache,
         routing=routing_of(call, chat),
+        determinism=determinism_of(call, chat),
         deadline=deadline,
     )
     return request, tools

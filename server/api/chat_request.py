@@ -15,6 +15,7 @@ from pennyweight.server.types import (
     NO_CACHE_CONTROL,
     CacheControl,
     ChatPrompt,
+    Determinism,
     Message,
     Request,
     Routing,
@@ -63,6 +64,7 @@ def to_request(
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
     routing: Routing | None = None,
+    determinism: Determinism | None = None,
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -102,6 +104,7 @@ def to_request(
         deadline=deadline,
         tenant=tenant,
         cache=with_body(cache, chat.cache),
+        determinism=determinism,
         hash_logits=bool(chat.logits_hashes),
         wants_token_ids=bool(chat.return_token_ids),
         routing=routing,

@@ -9,7 +9,15 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, Routing, TextPrompt, TokensPrompt
+from pennyweight.server.types import (
+    NO_CACHE_CONTROL,
+    CacheControl,
+    Determinism,
+    Request,
+    Routing,
+    TextPrompt,
+    TokensPrompt,
+)
 
 from .cache_control import with_body
 from .constraints import output_constraint
@@ -40,6 +48,7 @@ def to_requests(
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
     routing: Routing | None = None,
+    determinism: Determinism | None = None,
     deadline: float | None = None,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
@@ -72,6 +81,7 @@ def to_requests(
             deadline=deadline,
             tenant=tenant,
             cache=asked,
+            determinism=determinism,
             hash_logits=bool(completion.logits_hashes),
             wants_token_ids=bool(completion.return_token_ids),
             routing=routing,

@@ -13,6 +13,7 @@ from pennyweight.server.types import Delta, Finished, Request, Started, Usage
 
 from .completion_answer import CompletionCollector, CompletionShape, CompletionStream, Echo
 from .completion_request import CompletionRequest, to_requests
+from .determinism import determinism_of
 from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import merged, stream_answer
 from .parameters import REFUSED_IN_COMPLETIONS
@@ -37,6 +38,7 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         tenant=call.tenant,
         cache=call.cache,
         routing=routing_of(call, completion),
+        determinism=determinism_of(call, completion),
         deadline=deadline,
     )
     shape = CompletionShape(

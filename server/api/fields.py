@@ -78,6 +78,7 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
+    deterministic: bool | Literal["off", "seeded", "bitwise"] | None = None
     return_token_ids: bool | None = None
     logits_hashes: bool | None = None
     cache: bool | None = None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
 from pennyweight.server.types import ChatPrompt, ConstraintKind, EmbedRequest, Request, TokensPrompt
 
+from .determinism import honoured
+
 if TYPE_CHECKING:
     from .base import Capabilities
 
@@ -73,7 +75,7 @@ _CONSTRAINTS = {
 
 
 def refuse_unsupported(request: Request, capabilities: Capabilities) -> None:
-    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do.
+    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do, its mode of determinism the last.
 
     Raises InvalidRequest under ``model`` for a model that writes no text at all.
     """
@@ -84,6 +86,7 @@ def refuse_unsupported(request: Request, capabilities: Capabilities) -> None:
             raise UnsupportedParameter(
                 f"The engine of {request.model} ({capabilities.engine}) does not support '{feature}'.", param=param
             )
+    honoured(request, capabilities)
 
 
 def refuse_unsupported_embedding(request: EmbedRequest, capabilities: Capabilities) -> None:

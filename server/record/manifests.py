@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pennyweight.server.engines.base import Capabilities, Engine
+from pennyweight.server.engines.base import Engine
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import Started
 
@@ -32,18 +32,9 @@ class Manifests:
             capabilities = self._engines[name].capabilities()
         except (KeyError, PennyweightError):
             return found
-        if capabilities.fingerprint != started.fingerprint:
+        if capabilities.manifest is None or capabilities.fingerprint != started.fingerprint:
             return found
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
-        found = self._known[started.fingerprint] = manifest_of(capabilities)
+        found = self._known[started.fingerprint] = capabilities.manifest
         return found
-
-
-def manifest_of(capabilities: Capabilities) -> Manifest:
-    """What an engine says of itself."""
-    return Manifest(
-        fingerprint=capabilities.fingerprint,
-        model=capabilities.model,
-        parts={"engine": capabilities.engine, **capabilities.details},
-    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pennyweight.server.engines.manifest import Manifest as Manifest  # of what answered, beside the records
 from pennyweight.server.types import Request, Route, ToolCall, Usage
 
 # Goes up with every change that a reader of the older version would misread.
@@ -71,11 +72,3 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     times: RecordedTimes = msgspec.field(default_factory=RecordedTimes)
     error: str | None = None
     redacted: tuple[str, ...] = ()
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an engine's numerics depend on, by name; ``fingerprint`` is its hash, which answers carry as ``system_fingerprint``."""
-
-    fingerprint: str
-    model: str
-    parts: Mapping[str, str]

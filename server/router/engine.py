@@ -16,7 +16,17 @@ from pennyweight.server.cache.result import GIVEN_AGAIN
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
 from pennyweight.server.errors import InvalidRequest, ModelLoading
-from pennyweight.server.types import Embeddings, EmbedRequest, Event, Finished, Prompt, Request, Started, Usage
+from pennyweight.server.types import (
+    Determinism,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Finished,
+    Prompt,
+    Request,
+    Started,
+    Usage,
+)
 
 from .chain import Chain
 from .decision import Decision
@@ -93,6 +103,7 @@ class RouterEngine:
             raise ModelLoading(f"No model of {self._name} has been loaded yet.")
         lengths = [one.max_model_len for one in known]
         kwargs = [one.template_kwargs for one in known]
+        strongest = max(known, key=lambda one: list(Determinism).index(one.determinism))
         prints = "".join(f"{one.model}={one.fingerprint};" for one in known)
         return Capabilities(
             model=self._name,
@@ -104,6 +115,8 @@ class RouterEngine:
             has_chat_template=any(one.has_chat_template for one in known),
             template_kwargs=None if None in kwargs else frozenset().union(*(one for one in kwargs if one is not None)),
             features=frozenset().union(*(one.features for one in known)) - _OF_ONE_MODEL,
+            determinism=strongest.determinism,
+            variance=strongest.variance,
         )
 
     async def tokenize(self, prompt: Prompt) -> list[int]:

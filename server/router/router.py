@@ -66,18 +66,19 @@ class Router:
         tenant = self._tenants[request.tenant]
         permitted = self._permitted(request, within, tenant)
         written = tool_format(self._engines, within)
-        refusals: dict[str, PennyweightError | None] = {}
-        for tier in permitted:
-            for target in (*tier.targets, *tier.fallbacks):
-                if target.name not in refusals:
-                    refusals[target.name] = self._refusal(target, request, tenant, written)
-        able = [
-            tier for tier in permitted if any(refusals[one.name] is None for one in (*tier.targets, *tier.fallbacks))
-        ]
+        found = {
+            tier.name: {
+                target.name: self._refusal(target, tier.asked(request), tenant, written)
+                for target in (*tier.targets, *tier.fallbacks)
+            }
+            for tier in permitted
+        }
+        able = [tier for tier in permitted if None in found[tier.name].values()]
         if not able:
-            raise _refused(refusals)
+            raise _refused(found)
         policy, choice = self._chosen(request, able)
         tier = next(one for one in able if one.name == choice.tier)
+        refusals = found[tier.name]
         orders = self._orders(request, tier, refusals)
         own = sorted(
             (one for one in tier.targets if one.name in orders),
@@ -94,7 +95,7 @@ class Router:
                 Considered(
                     target=target,
                     tier=one.name,
-                    refusal=None if (error := refusals[target.name]) is None else error.message,
+                    refusal=None if (error := found[one.name][target.name]) is None else error.message,
                     order=orders.get(target.name, {}) if one is tier else {},
                 )
                 for one in permitted
@@ -203,10 +204,11 @@ def _expected_usage(request: Request) -> Usage:
     return Usage(prompt_tokens=estimated_tokens(request.prompt), completion_tokens=completion)
 
 
-def _refused(refusals: Mapping[str, PennyweightError | None]) -> PennyweightError:
+def _refused(refusals: Mapping[str, Mapping[str, PennyweightError | None]]) -> PennyweightError:
     """The one error for a request that no model can take: what the client can change, if it can."""
-    errors = [error for error in refusals.values() if error is not None]
-    told = "; ".join(error.message for error in errors)
+    errors = [error for ones in refusals.values() for error in ones.values() if error is not None]
+    # Of a model in several tiers the same is said once.
+    told = "; ".join(dict.fromkeys(error.message for error in errors))
     if any(isinstance(error, Unavailable) for error in errors):
         return Unavailable(f"No model can take the request now: {told}.", retry_after=RETRY_SECONDS)
     first = errors[0]

@@ -40,7 +40,7 @@ class RequestRecord:
     """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
 
     ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did, ``cache_key`` what it knows the (first) answer by, ``cache_age`` how old one is that is given again. ``route`` is how
-    the router came to the model, ``recorded`` whether all of the answer's records were written in time (``true`` or ``false``), None where it has none. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
+    the router came to the model, ``recorded`` whether all of the answer's records were written in time (``true`` or ``false``), None where it has none. ``determinism`` is the weakest mode that an answer was given in. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
     """
 
     request_id: str
@@ -53,6 +53,7 @@ class RequestRecord:
     cache_age: float | None = None
     route: str | None = None
     recorded: str | None = None
+    determinism: str | None = None
     model: str | None = None
     status: int | None = None
     prompt_tokens: int | None = None

@@ -10,6 +10,7 @@ import msgspec
 from pennyweight.server.errors import EngineFailed, InvalidRequest, PennyweightError
 from pennyweight.server.types import (
     Delta,
+    Determinism,
     Event,
     Finished,
     FinishReason,
@@ -38,13 +39,21 @@ class Answer:
     """Detokenises one request's choices and hands the events to the one who waits for them; all on the event loop."""
 
     def __init__(
-        self, request: Request, token_ids: list[int], tokenizer: Tokenizer, *, fingerprint: str, prompt_text: str
+        self,
+        request: Request,
+        token_ids: list[int],
+        tokenizer: Tokenizer,
+        *,
+        fingerprint: str,
+        prompt_text: str,
+        determinism: Determinism | None = None,
     ) -> None:
         sampling = request.sampling
         self.request = request
         self._tokenizer = tokenizer
         self._token_ids = token_ids
         self._fingerprint = fingerprint
+        self._determinism = determinism
         self._prompt_text = prompt_text
         self._num_completion = 0
         self._num_cached: int | None = None
@@ -139,6 +148,7 @@ class Answer:
             prompt_token_ids=tuple(self._token_ids),
             prompt_text=self._prompt_text,
             queue_seconds=progress.queue_seconds,
+            determinism=self._determinism,
         )
 
     def _delta(self, choice: _Choice, progress: Progress) -> Delta:

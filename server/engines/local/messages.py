@@ -74,7 +74,9 @@ class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
     """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text.
 
-    ``sleep_levels`` are those that ``Sleep`` may ask for.
+    ``sleep_levels`` are those that ``Sleep`` may ask for. ``variance`` says why the same request's logits may differ with what else runs,
+    empty where they are the same to the bit, and ``adapter_variance`` why they may where it has an adapter. ``fingerprint`` are
+    parts of the manifest.
     """
 
     max_model_len: int
@@ -83,6 +85,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=T
     block_size: int
     fingerprint: dict[str, str]
     details: dict[str, str]
+    variance: str
+    adapter_variance: str = ""
     embedding_sizes: frozenset[int] = frozenset()
     sleep_levels: frozenset[int] = frozenset()
 

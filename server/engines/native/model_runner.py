@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,15 @@ class ModelRunner:
         torch.set_num_threads(threads)
         kv_cache_dtype = resolve_kv_cache_dtype(settings.kv_cache_dtype)
         self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager, kv_cache_dtype)
-        with open_weights(path) if weights is None else weights as weights:
-            self._weights_hash = weights.hash()
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="digest") as beside,
+            open_weights(path) if weights is None else weights as weights,
+        ):
+            digest = beside.submit(weights.hash)
             checkpoint = Checkpoint(weights, on_progress, read_format(config) or weights.own_format())
             model = FAMILIES[config.family](config, self._backend.ops, checkpoint)
             checkpoint.close()
+            self._weights_hash = digest.result()
         self.cost: ModelCost = model_cost(
             config,
             weight_bytes=self._backend.ops.weight_bytes,
@@ -94,19 +99,29 @@ class ModelRunner:
         self._hasher = LogitsHasher(config.vocab_size, self.device)
 
     def fingerprint(self) -> dict[str, str]:
-        """Everything that the numerics depend on: equal fingerprints give equal logits for equal batches."""
+        """Everything that the numerics depend on: equal fingerprints give equal logits, for equal batches at the least."""
         return {
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
             "kv_cache_dtype": str(self._backend.kv_cache_dtype),
+            "torch": str(torch.__version__),
             **self.kernels,
         }
 
+    def variance(self, *, adapters: bool = False) -> str:
+        """As in ``Backend``."""
+        return self._backend.variance(adapters=adapters)
+
     @property
     def kernels(self) -> dict[str, str]:
-        """Which kernels compute, as they call themselves."""
+        """Which kernels compute and where, as they call themselves, and all else that their numerics depend on."""
         return self._backend.describe()
+
+    @property
+    def kernels_name(self) -> str:
+        """The same for people: such as "cpu avx512"."""
+        return " ".join(self.kernels[name] for name in ("kernels", "isa") if name in self.kernels)
 
     def execute(self, batch: Batch) -> StepResult:
         """Compute a batch and choose a token for each of its sequences that has reached its last token.

@@ -8,8 +8,8 @@ from typing import Any
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
-from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.engines.local.interpreter import interpreter_with
+from pennyweight.server.engines.local.launch import Launch
 from pennyweight.server.engines.local.model_json import read_json_if_there
 from pennyweight.server.errors import ConfigError, ModelError
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
-from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.engines.local.interpreter import interpreter_with
+from pennyweight.server.engines.local.launch import Launch
 from pennyweight.server.errors import ConfigError, ModelError
+
+from .invariance import VARIABLE
 
 # Settings of ours that are engine arguments of the same name and meaning.
 SAME_NAMES = (
@@ -119,8 +121,10 @@ def _environment(settings: EngineSettings, python: str) -> dict[str, str]:
         # On a CPU vLLM would leave a core idle by itself.
         "VLLM_CPU_OMP_THREADS_BIND": cpu_list(cores[: settings.threads]),
     }
+    if settings.deterministic == "bitwise":
+        ours[VARIABLE] = "1"
     if " " in python:
         # What PyTorch compiles includes headers from there, by a command line that takes the space for an end.
         ours["TORCHDYNAMO_DISABLE"] = "1"
-    statistics = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
-    return {name: value for name, value in ours.items() if name in statistics or name not in os.environ}
+    ours_alone = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", VARIABLE)
+    return {name: value for name, value in ours.items() if name in ours_alone or name not in os.environ}
