@@ -101,7 +101,7 @@ def engine_of(survey: Survey) -> Engine:
 
 
 def _flags(manifest: Manifest) -> list[str]:
-    parts = {name: manifest.parts[name].removeprefix("torch.") for name in _FLAGS if name in manifest.parts}
+    parts = {name: manifest.parts[name] for name in _FLAGS if name in manifest.parts}
     return [word for name, value in parts.items() for word in (_FLAGS[name], value)]
 
 
