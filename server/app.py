@@ -69,6 +69,7 @@ EXPOSED_HEADERS = (
     "x-request-id",
     "x-pennyweight-warning",
     "x-pennyweight-cache",
+    "x-pennyweight-cache-key",
     "x-pennyweight-route",
     "x-pennyweight-recorded",
     "x-pennyweight-deterministic",

@@ -78,15 +78,13 @@ class EngineEndpoint:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             tenant, control = tenant_of(scope), cache_control_of(scope)
             name, recording = None, None
+            # Only the bytes of a body are compared: what the headers ask for must be nothing.
+            is_plain = control is NO_CACHE_CONTROL and not headers_of(scope, DETERMINISM_HEADER)
             if gateway.recorder is not None and gateway.recorder.wants(tenant, record.request_id):
                 arrived = gateway.recorder.arrived(record.endpoint, body, scope["headers"])
                 recording = gateway.recorder.recording(arrived)
-            # What is recorded is read each time. And only the bytes of a body are compared: what the headers ask for must be nothing.
-            elif (
-                gateway.shortcuts is not None
-                and control is NO_CACHE_CONTROL
-                and not headers_of(scope, DETERMINISM_HEADER)
-            ):
+            # What is recorded is read each time.
+            elif gateway.shortcuts is not None and is_plain:
                 name = (record.endpoint, tenant, body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)

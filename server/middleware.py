@@ -20,6 +20,7 @@ from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
+CACHE_KEY_HEADER = b"x-pennyweight-cache-key"
 ROUTE_HEADER = b"x-pennyweight-route"
 DETERMINISM_HEADER = b"x-pennyweight-deterministic"
 # The status under which a request is counted whose client went away before it had one; nginx's number.
@@ -89,6 +90,8 @@ class AccountRequests:
         found = [(REQUEST_ID_HEADER, record.request_id.encode())]
         if record.cache is not None:
             found.append((CACHE_HEADER, record.cache.encode()))
+            if record.cache_key is not None:
+                found.append((CACHE_KEY_HEADER, record.cache_key.encode()))
             if record.cache_age is not None:
                 # Whole seconds (RFC 9111, 5.1).
                 found.append((b"age", b"%d" % record.cache_age))

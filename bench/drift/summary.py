@@ -11,7 +11,7 @@ import numpy as np
 from pennyweight.bench.replay.manifests import Difference
 from pennyweight.bench.replay.score import least_kl
 from pennyweight.bench.replay.totals import count
-from pennyweight.quantize.quality.answers import AnswerScores, summarise
+from pennyweight.quantize.quality.answers import AnswerScores, matched_prefix, summarise
 from pennyweight.quantize.quality.bootstrap import Estimate, Resamples
 
 from .heard import Heard
@@ -136,11 +136,7 @@ class Pairs:
 
 
 def _parted(one: Heard, other: Heard) -> Parted:
-    position = next(
-        (place for place, pair in enumerate(zip(one.token_ids, other.token_ids, strict=False)) if pair[0] != pair[1]),
-        min(len(one.token_ids), len(other.token_ids)),
-    )
-    pairs = zip(one.text, other.text, strict=False)
-    alike = next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one.text), len(other.text)))
+    position = matched_prefix(one.token_ids, other.token_ids)
+    alike = matched_prefix([*map(ord, one.text)], [*map(ord, other.text)])
     ends = (one.text[alike : alike + AFTER], other.text[alike : alike + AFTER])
     return Parted(one.id, position, one.text[max(alike - BEFORE, 0) : alike], *ends)

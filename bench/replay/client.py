@@ -17,7 +17,7 @@ from .sending import DETERMINISM_HEADER, Sending
 
 REQUEST_SECONDS = 600.0
 # What a server may refuse without being less of a server: told in the answer, or held to a mode.
-_DISPENSABLE = ("logits_hashes", "return_token_ids")
+_DISPENSABLE = ("logits_hashes", "return_token_ids", "deterministic")
 _MANIFESTS = 64
 
 

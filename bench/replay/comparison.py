@@ -162,7 +162,9 @@ def _compare_choice(one: RecordedChoice, other: AnsweredChoice, record: Record) 
     matched = matched_prefix(one.token_ids, other.token_ids)
     are_equal = matched == len(one.token_ids) and (not is_whole or matched == len(other.token_ids))
     are_known = len(one.logits_hashes) == HASH_BYTES * len(one.token_ids) and bool(other.hashes)
-    if not are_equal or differences:
+    if not are_equal:
+        verdict, differences = Verdict.DIVERGED, ()  # what follows from other tokens says nothing more
+    elif differences:
         verdict = Verdict.DIVERGED
     elif not are_known:
         verdict = Verdict.TOKENS

@@ -21,8 +21,9 @@ from .recording import Survey
 
 URLS = ("http://", "https://")
 CONFIGURATIONS = (".yaml", ".yml")
-# A replay of a server that records isn't to be recorded.
-_NOT_RECORDED = {"PENNYWEIGHT_RECORD__DIRECTORY": ""}
+# A replay isn't to be recorded, least of all among what is replayed: of a tenant that there isn't, and below the directory of the
+# server that is started, which ends with it.
+_NOT_RECORDED = {"PENNYWEIGHT_RECORD__DIRECTORY": "recordings", "PENNYWEIGHT_RECORD__TENANTS": "key:none"}
 # A manifest's parts that a server is started by, and the flags that ask for them.
 _FLAGS = {"precision": "--dtype", "kv_cache_dtype": "--kv-cache-dtype"}
 
@@ -41,7 +42,7 @@ class Serve:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return _NOT_RECORDED
+        return _NOT_RECORDED if "--config" in self.arguments else {}
 
     def command(self, port: int) -> Sequence[str]:
         serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", *self.arguments]
@@ -100,7 +101,7 @@ def engine_of(survey: Survey) -> Engine:
 
 
 def _flags(manifest: Manifest) -> list[str]:
-    parts = {name: manifest.parts[name].removeprefix("torch.") for name in _FLAGS if name in manifest.parts}
+    parts = {name: manifest.parts[name] for name in _FLAGS if name in manifest.parts}
     return [word for name, value in parts.items() for word in (_FLAGS[name], value)]
 
 

@@ -35,13 +35,16 @@ async def paced(records: Iterable[Recorded], pace: Pace, work: Callable[[Recorde
         finally:
             slots.release()
 
-    async with asyncio.TaskGroup() as tasks:
-        for record in records:
-            await slots.acquire()
-            if pace.speed is not None:
-                first = record.record.arrival if first is None else first
-                due = began + (record.record.arrival - first) / pace.speed
-                await asyncio.sleep(max(due - time.perf_counter(), 0))
-                lag = max(lag, time.perf_counter() - due)
-            tasks.create_task(one(record))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for record in records:
+                await slots.acquire()
+                if pace.speed is not None:
+                    first = record.record.arrival if first is None else first
+                    due = began + (record.record.arrival - first) / pace.speed
+                    await asyncio.sleep(max(due - time.perf_counter(), 0))
+                    lag = max(lag, time.perf_counter() - due)
+                tasks.create_task(one(record))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
     return lag

@@ -26,7 +26,8 @@ def rebuilt(request: Request) -> tuple[str, dict[str, Any]]:
         sampling = msgspec.structs.replace(sampling, constraint=None)
     path, encoded = path_and_body(msgspec.structs.replace(request, sampling=sampling), _OURS)
     # What is forced is marked as strict for vLLM, and isn't in the prompt that was rendered here.
-    body: dict[str, Any] = msgspec.json.decode(encoded) | prompt_fields(request.prompt, is_vllm=False)
+    body: dict[str, Any] = msgspec.json.decode(encoded)
+    body |= msgspec.to_builtins(prompt_fields(request.prompt, is_vllm=False))
     for name in ("stream", "stream_options"):
         del body[name]
     if sampling.prompt_logprobs is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pennyweight.server.engines.base import Capabilities, Engine
+from pennyweight.server.engines.base import Engine
 from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import Started
@@ -31,20 +31,9 @@ class Manifests:
             capabilities = self._engines[name].capabilities()
         except (KeyError, PennyweightError):
             return found
-        if capabilities.fingerprint != started.fingerprint:
+        if capabilities.manifest is None or capabilities.fingerprint != started.fingerprint:
             return found
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
-        found = self._known[started.fingerprint] = _manifest_of(capabilities)
+        found = self._known[started.fingerprint] = capabilities.manifest
         return found
-
-
-def _manifest_of(capabilities: Capabilities) -> Manifest:
-    """What an engine says of itself; where it tells no manifest, what else it tells."""
-    if capabilities.manifest is not None:
-        return capabilities.manifest
-    return Manifest(
-        fingerprint=capabilities.fingerprint,
-        model=capabilities.model,
-        parts={"engine": capabilities.engine, **capabilities.details},
-    )

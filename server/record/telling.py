@@ -14,8 +14,6 @@ from pennyweight.server.engines.features import Feature
 from pennyweight.server.errors import ModelLoading
 from pennyweight.server.types import Event, Request, Started
 
-# The feature of engines that hash logits, by its value.
-HASH_LOGITS = "hash_logits"
 # Of a drawn seed: what every upstream takes, and JavaScript's numbers hold.
 SEED_BITS = 31
 
@@ -37,7 +35,7 @@ class TellingEngine(EngineAround):
             features = self._engine.capabilities().features
         except ModelLoading:
             return self._engine.generate(request)  # and refuse nothing that it might not be able to do
-        if self._hash_logits and HASH_LOGITS in features:
+        if self._hash_logits and Feature.LOGITS_HASHES in features:
             request = msgspec.structs.replace(request, hash_logits=True)
         if Feature.SEED in features and _is_random(request):
             return self._seeded(request)

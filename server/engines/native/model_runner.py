@@ -100,12 +100,15 @@ class ModelRunner:
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that the numerics depend on: equal fingerprints give equal logits, for equal batches at the least."""
+        # What varies with the batch varies with the chunks that a prompt may be computed in.
+        chunks = {"max_num_batched_tokens": str(self.max_step_tokens)} if self.variance() else {}
         return {
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
             "kv_cache_dtype": str(self._backend.kv_cache_dtype),
             "torch": str(torch.__version__),
+            **chunks,
             **self.kernels,
         }
 
