@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from pennyweight.bench.replay.answer import Answer, AnsweredChoice
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.record.line import Header, encode_line
-from pennyweight.server.record.record import Manifest, Record, RecordedChoice
+from pennyweight.server.record.record import Record, RecordedChoice
 from pennyweight.server.types import Request, SamplingParams, TextPrompt
 
 TOKENS = (11, 12, 13, 14)

@@ -7,9 +7,9 @@ from fakes.recorded import record, write_recording
 
 from pennyweight.bench.replay.engine import engine_of, read_engine
 from pennyweight.bench.replay.recording import Recording
+from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.record.case import make_case, write_case
-from pennyweight.server.record.record import Manifest
 from pennyweight.server.types import Route
 
 MANIFEST = Manifest(fingerprint="fp_one", model="tiny", parts={"weights": "ab", "precision": "int8"})

@@ -6,7 +6,7 @@ from fakes.recorded import answer, answered_choice, record
 from pennyweight.bench.replay.comparison import compare
 from pennyweight.bench.replay.manifests import Difference, differences
 from pennyweight.bench.replay.totals import MOST_NAMES, Agreement, Totals
-from pennyweight.server.record.record import Manifest
+from pennyweight.server.engines.manifest import Manifest
 
 DIVERGED = answer(answered_choice(token_ids=(11, 99), hashes=b"", text="a x"))
 
