@@ -22,21 +22,23 @@ class Manifests:
         self._known: dict[str, Manifest] = {}
 
     def of(self, started: Started) -> Manifest:
-        """That of an answer: all that its engine says of itself, or no more than the answer does where that is another by now."""
+        """That of an answer. Where its engine's fingerprint is another (of an adapter, or a model that has changed by now) it has that too, as
+        ``engine_fingerprint``: what it says is then of this."""
         known = self._known.get(started.fingerprint)
         if known is not None:
             return known
         name = started.model if started.route is None else started.route.model
-        found = Manifest(fingerprint=started.fingerprint, model=name, parts={})
         try:
             capabilities = self._engines[name].capabilities()
         except (KeyError, PennyweightError):
-            return found
+            return Manifest(fingerprint=started.fingerprint, model=name, parts={})
+        found = manifest_of(capabilities)
         if capabilities.fingerprint != started.fingerprint:
-            return found
+            parts = {**found.parts, "engine_fingerprint": capabilities.fingerprint}
+            return Manifest(fingerprint=started.fingerprint, model=found.model, parts=parts)
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
-        found = self._known[started.fingerprint] = manifest_of(capabilities)
+        self._known[started.fingerprint] = found
         return found
 
 

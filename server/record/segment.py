@@ -11,7 +11,6 @@ from .line import encode_line, new_header
 from .record import Manifest
 from .sealing import LineSealer, sealed_length
 
-
 # How often it is looked whether the file is still there. Not with each write: a thread that has asked the system for something has
 # to wait for the interpreter, which is 5 ms where the event loop is busy.
 CHECK_SECONDS = 0.1
