@@ -66,7 +66,7 @@ def check_tiers(settings: Settings) -> None:
     for name, tenant in settings.tenants.items():
         _check_known(tenant.tiers or (), settings.tiers, f"{TENANTS}.{name}.tiers", "tier")
     _check_known(
-        (name for name in settings.record.tenants if not name.startswith(KEY_PREFIX)),
+        (name for name in settings.record.tenants if name != "*" and not name.startswith(KEY_PREFIX)),
         settings.tenants,
         "record.tenants",
         "tenant",

@@ -8,7 +8,7 @@ import msgspec
 class RecordSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is recorded of requests and their answers, for replay. Off without a ``directory``.
 
-    Recorded are those of ``tenants`` (none named: all), of which a ``share``, drawn by the request's id. A file holds at most
+    Recorded are those of ``tenants`` (none named, or "*": all), of which a ``share``, drawn by the request's id. A file holds at most
     ``max_file_bytes``, all in the directory ``max_bytes``; records are gone once they are ``max_age`` seconds old (None: never). Files
     are encrypted by the key in ``key_file`` where there is one. ``redact`` are hooks that leave things out before anything is written:
     ``prompts``, ``answers``, ``function:MODULE:NAME``. An answer's end waits ``write_timeout`` seconds for its record; at most

@@ -57,6 +57,8 @@ class Replay:
         record = recorded.record
         if record.cache == SEMANTIC:
             return skipped(record, "it was given the answer to another question by the semantic cache")
+        if record.seed is None and _is_random(record) and record.error is None:
+            return skipped(record, "its tokens were drawn, and by which seed isn't known")
         answer = await self._client.ask(self._to_here(generation(record)))
         found = compare(record, answer)
         if answer.error is None:
@@ -92,7 +94,7 @@ class Replay:
         )
         if not is_plain or not record.prompt_token_ids:
             return  # the tokens were chosen from other probabilities than the model's, or after an unknown prompt
-        is_greedy = sampling.temperature == 0 or sampling.top_k == 1
+        is_greedy = not _is_random(record)
         for choice in record.choices:
             if not choice.token_ids or not (is_greedy or choice.logprobs):
                 continue
@@ -146,3 +148,9 @@ class Replay:
             msgspec.structs.replace(record, route=None), msgspec.structs.replace(answer, route=None)
         ).verdict
         cached.same_answer += verdict in (Verdict.BITWISE, Verdict.TOKENS, Verdict.TEXT)
+
+
+def _is_random(record: Record) -> bool:
+    """Whether its tokens were drawn, as far as the request says; of those the recorder knows the seed, or has given one."""
+    sampling = record.request.sampling
+    return sampling.temperature != 0 and sampling.top_k != 1

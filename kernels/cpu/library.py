@@ -125,6 +125,7 @@ class SampleArguments(Structure):
         ("num_top", c_void_p),
         ("mask", c_void_p),
         ("masked", c_void_p),
+        ("given", c_void_p),
         ("mask_stride", c_int64),
         ("token_ids", c_void_p),
         ("logprobs", c_void_p),

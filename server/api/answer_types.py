@@ -291,6 +291,30 @@ class Model(_Shape):
     state: str
 
 
+class DeterministicModes(_Shape):
+    """The strongest mode that a model's engine honours (``mode``), why it has no stronger one (``limit``), and the mode of requests that
+    ask for none (``default``)."""
+
+    mode: Literal["off", "seeded", "bitwise"]
+    default: Literal["off", "seeded", "bitwise"]
+    limit: str | None
+
+
+class Numerics(_Shape):
+    """What a model's answers depend on, by name, and the fingerprint that answers carry for it."""
+
+    fingerprint: str
+    model: str
+    parts: dict[str, str]
+
+
+class DescribedModel(Model):
+    """A model with what is known of how it computes; of names that leave the choice of the model to the router there is nothing to say."""
+
+    deterministic: DeterministicModes | msgspec.UnsetType = msgspec.UNSET
+    numerics: Numerics | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class ModelList(_Shape):
     """All of them."""
 

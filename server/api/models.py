@@ -38,14 +38,12 @@ def retrieve_model(engines: Mapping[str, Engine], routes: Mapping[str, Engine], 
     if name in routes:
         return json_answer(_route_object(routes, name))
     known = find_engine(engines, name).capabilities()
-    found = _model_object(engines, name)
-    found["deterministic"] = {
+    modes = {
         "mode": known.determinism.value,
         "default": known.default_determinism.value,
         "limit": known.variance or None,
     }
-    found["numerics"] = None if known.manifest is None else known.manifest
-    return json_answer(found)
+    return json_answer({**_model_object(engines, name), "deterministic": modes, "numerics": known.manifest})
 
 
 def _route_object(routes: Mapping[str, Engine], name: str) -> dict[str, Any]:

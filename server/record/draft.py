@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,8 @@ LEAST_LOGPROB = -9999.0
 # What a record takes in memory beside its texts and tokens, and for each token of prompt and answer, roughly.
 _OVERHEAD = 4096
 _TOKEN_BYTES = 64
+# As many deltas are kept as they came, which is quick; then what a record has of them, which is small.
+_MOST_DELTAS = 256
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,18 @@ class _Choice:
         self.calls: dict[int, ToolCall] = {}
         self.last: Delta | None = None
 
+    def take(self, deltas: Sequence[Delta]) -> None:
+        """More of it; the last of it has a finish reason."""
+        self.texts.append("".join([one.text for one in deltas]))
+        self.token_ids += [token for one in deltas for token in one.token_ids]
+        self.hashes.append(b"".join([one.logits_hashes for one in deltas]))
+        self.logprobs += [token.logprob for one in deltas for token in one.logprobs]
+        for one in deltas:
+            for call in one.tool_calls:
+                _add_call(self.calls, call)
+        if deltas[-1].finish_reason is not None:
+            self.last = deltas[-1]
+
 
 class Draft:
     """Told by the event loop's thread until the request's end, and made a record by the writer's after it."""
@@ -54,12 +68,12 @@ class Draft:
         # The request's own clock is of this process, and means nothing to another.
         self._wall = time.time() - time.monotonic()
         self._started: Started | None = None
+        self._deltas: list[Delta] = []
         self._choices: dict[int, _Choice] = {}
         self._first_token: float | None = None
         self._ended: float | None = None
         self._finished: Finished | None = None
         self._error: str | None = None
-        self._num_tokens = 0
 
     @property
     def started(self) -> Started | None:
@@ -71,7 +85,8 @@ class Draft:
         """What it takes in memory, roughly."""
         body = len(self._arrived.body or b"")
         prompt = 0 if self._started is None else len(self._started.prompt_token_ids)
-        return _OVERHEAD + 2 * body + _TOKEN_BYTES * (prompt + self._num_tokens)
+        answer = sum(len(choice.token_ids) for choice in self._choices.values()) + 4 * len(self._deltas)
+        return _OVERHEAD + 2 * body + _TOKEN_BYTES * (prompt + answer)
 
     def start(self, started: Started) -> None:
         """The request was taken up."""
@@ -79,24 +94,11 @@ class Draft:
 
     def add(self, delta: Delta) -> None:
         """More of a choice came."""
-        choice = self._choices.get(delta.index)
-        if choice is None:
-            choice = self._choices[delta.index] = _Choice()
-            if self._first_token is None:
-                self._first_token = time.monotonic()
-        if delta.text:
-            choice.texts.append(delta.text)
-        if delta.token_ids:
-            choice.token_ids.extend(delta.token_ids)
-            self._num_tokens += len(delta.token_ids)
-        if delta.logits_hashes:
-            choice.hashes.append(delta.logits_hashes)
-        if delta.logprobs:
-            choice.logprobs.extend([one.logprob for one in delta.logprobs])
-        for call in delta.tool_calls:
-            _add_call(choice.calls, call)
-        if delta.finish_reason is not None:
-            choice.last = delta
+        if self._first_token is None:
+            self._first_token = time.monotonic()
+        self._deltas.append(delta)
+        if len(self._deltas) == _MOST_DELTAS:
+            self._compact()
 
     def finish(self, finished: Finished) -> None:
         """The answer is whole."""
@@ -112,6 +114,7 @@ class Draft:
 
     def record(self) -> Record:
         """The record of what was heard."""
+        self._compact()
         request, arrived, started = self.request, self._arrived, self._started
         found = Record(
             id=request.id,
@@ -132,6 +135,14 @@ class Draft:
             error=self._error,
         )
         return found if started is None else _with_start(found, started)
+
+    def _compact(self) -> None:
+        deltas, self._deltas = self._deltas, []
+        by_index: dict[int, list[Delta]] = {}
+        for one in deltas:
+            by_index.setdefault(one.index, []).append(one)
+        for index, of_one in by_index.items():
+            self._choices.setdefault(index, _Choice()).take(of_one)
 
     def _timeless(self, request: Request) -> Request:
         deadline = None if request.deadline is None else round(request.deadline - request.arrival, 6)

@@ -21,19 +21,29 @@ class Manifests:
         self._known: dict[str, Manifest] = {}
 
     def of(self, started: Started) -> Manifest:
-        """That of an answer: all that its engine says of itself, or no more than the answer does where that is another by now."""
+        """That of an answer. Where its engine's fingerprint is another (of an adapter, or a model that has changed by now) it has that too, as
+        ``engine_fingerprint``: what it says is then of this."""
         known = self._known.get(started.fingerprint)
         if known is not None:
             return known
         name = started.model if started.route is None else started.route.model
-        found = Manifest(fingerprint=started.fingerprint, model=name, parts={})
         try:
             capabilities = self._engines[name].capabilities()
         except (KeyError, PennyweightError):
-            return found
-        if capabilities.manifest is None or capabilities.fingerprint != started.fingerprint:
-            return found
+            return Manifest(fingerprint=started.fingerprint, model=name, parts={})
+        found = manifest_of(capabilities)
+        if capabilities.fingerprint != started.fingerprint:
+            parts = {**found.parts, "engine_fingerprint": capabilities.fingerprint}
+            return Manifest(fingerprint=started.fingerprint, model=found.model, parts=parts)
         if len(self._known) >= MOST_KEPT:
             del self._known[next(iter(self._known))]
-        found = self._known[started.fingerprint] = capabilities.manifest
+        self._known[started.fingerprint] = found
         return found
+
+
+def manifest_of(capabilities: Capabilities) -> Manifest:
+    """What an engine says of itself."""
+    if capabilities.manifest is not None:
+        return capabilities.manifest
+    parts = {"engine": capabilities.engine, **capabilities.details}
+    return Manifest(fingerprint=capabilities.fingerprint, model=capabilities.model, parts=parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 
 import msgspec
@@ -21,6 +21,7 @@ from .manifests import Manifests
 from .telling import TellingEngine
 from .writer import Writer
 
+ALL = "*"
 # Headers that can change an answer, beside those that the router's rules ask for.
 _PREFIX = "x-pennyweight-"
 _NAMES = frozenset({"cache-control"})
@@ -42,13 +43,14 @@ class Recorder:
         self.unacknowledged = 0
         self._settings = settings
         self._manifests = manifests
-        self._tenants: Collection[str] = frozenset(settings.tenants)
+        # None is for everybody.
+        self._tenants = None if ALL in settings.tenants or not settings.tenants else frozenset(settings.tenants)
         self._headers = _NAMES | {name.lower() for name in headers} - _SECRETS
         self._below = int(settings.share * 2**64)
 
     def concerns(self, tenant: str) -> bool:
         """Whether any of a tenant's requests may be recorded."""
-        return not self._tenants or tenant in self._tenants
+        return self._tenants is None or tenant in self._tenants
 
     def wants(self, tenant: str, request_id: str) -> bool:
         """Whether a tenant's request of that id is recorded; the same id gives the same answer."""

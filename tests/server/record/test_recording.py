@@ -24,6 +24,7 @@ from pennyweight.server.config_record import RecordSettings
 from pennyweight.server.config_routing import HeaderTest, Rule
 from pennyweight.server.errors import EngineFailed, InvalidRequest
 from pennyweight.server.record.record import Record
+from pennyweight.server.record.segment import CHECK_SECONDS
 from pennyweight.server.record.writer import REASONS, Writer
 from pennyweight.server.types import ChatPrompt, Delta, FinishReason, TextPrompt
 
@@ -304,6 +305,7 @@ async def test_a_directory_that_is_gone_fails_no_request_and_is_counted(tmp_path
         directory.rename(tmp_path / "elsewhere")
         for path in (tmp_path / "elsewhere").iterdir():
             path.unlink()
+        await asyncio.sleep(CHECK_SECONDS)
         for _ in range(3):
             answer, body = await ask(server)
             assert (answer.status, answer.headers["x-pennyweight-recorded"]) == (200, "false")

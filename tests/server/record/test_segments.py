@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.record.line import encode_line
 from pennyweight.server.record.reader import RecordingReader
+from pennyweight.server.record.segment import CHECK_SECONDS
 from pennyweight.server.record.segment_name import began_at, segments_in
 from pennyweight.server.record.segments import Segments
 
@@ -188,6 +190,7 @@ def test_a_file_that_is_deleted_takes_nothing_more(tmp_path: Path) -> None:
     into = segments(tmp_path)
     write(into, "a")
     next(tmp_path.iterdir()).unlink()
+    time.sleep(CHECK_SECONDS)
     with pytest.raises(FileNotFoundError):
         write(into, "b")
     write(into, "c")

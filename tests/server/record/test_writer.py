@@ -23,6 +23,7 @@ from pennyweight.server.errors import ConfigError
 from pennyweight.server.record import writer as module
 from pennyweight.server.record.record import Record
 from pennyweight.server.record.redaction import redaction_of
+from pennyweight.server.record.segment import CHECK_SECONDS
 from pennyweight.server.record.segments import Segments
 from pennyweight.server.record.writer import Writer
 
@@ -101,6 +102,7 @@ async def test_a_disk_that_goes_and_comes_back_is_told_of_once_each(tmp_path: Pa
     writer = make_writer(directory, output=output, clock=lambda: now[0])
     assert await written(writer, "a")
     shutil.rmtree(directory)
+    await asyncio.sleep(CHECK_SECONDS)
     assert not await written(writer, "b")
     assert writer.is_away
     for id in "cde":
@@ -122,6 +124,7 @@ async def test_a_file_alone_that_was_deleted_is_begun_anew_at_once(tmp_path: Pat
     writer = make_writer(tmp_path)
     assert await written(writer, "a")
     delete_all_in(tmp_path)
+    await asyncio.sleep(CHECK_SECONDS)
     assert await written(writer, "b")
     assert [one.id for one in recorded_in(tmp_path)] == ["b"]
     assert not writer.dropped
