@@ -56,7 +56,8 @@ def run_all(core: NativeEngineCore) -> dict[str, list[Progress]]:
     answers: dict[str, list[Progress]] = {}
     while core.has_work:
         for progress in core.step():
-            answers.setdefault(progress.request_id, []).append(progress)
+            if progress.token_ids:  # else it has begun
+                answers.setdefault(progress.request_id, []).append(progress)
         core.check_integrity()
     return answers
 

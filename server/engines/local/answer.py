@@ -93,6 +93,9 @@ class Answer:
         if self._num_cached is None:
             self._num_cached = progress.cached_tokens
             events.append(self._started(progress))
+        if not progress.token_ids and progress.finish_reason is None:
+            self._wake()
+            return False
         delta = self._delta(choice, progress)
         choice.is_done = delta.finish_reason is not None
         last = events[-1] if events else None

@@ -114,7 +114,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
     ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
     first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's. Choices of a beam search come whole,
-    each with its ``beam_score``.
+    each with its ``beam_score``; the first progress then is one without tokens, when the search has begun.
     """
 
     request_id: str

@@ -59,7 +59,8 @@ class BeamGroup:
     def advance(self, scheduler: Scheduler) -> tuple[list[Progress], list[tuple[int, int]]]:
         """Take the group a token further once it is complete.
 
-        Returns the answers, all at once when the search is over, and the blocks that must be copied (from, to) before the next step.
+        Returns its progress and the blocks that must be copied (from, to) before the next step. The answers come all at once when the
+        search is over; before that, it is told that it has begun, so that nobody takes it for one that waits.
         """
         beams = self._beams.advance([self._found[one] for one in self._live])
         self._found.clear()
@@ -84,7 +85,7 @@ class BeamGroup:
             sequence.append(beam.token_id)
             sequence.is_held = False
         self._live = following
-        return [], copies
+        return [self._begun()] if beams[0].length == 1 else [], copies
 
     def _forked(self, parent: Sequence, scheduler: Scheduler, copies: list[tuple[int, int]]) -> Sequence:
         taken = {sequence.index for sequence in self._sequences}
@@ -101,6 +102,12 @@ class BeamGroup:
         if (copy := scheduler.fork(parent, child)) is not None:
             copies.append(copy)
         return child
+
+    def _begun(self) -> Progress:
+        first = self._first
+        return Progress(
+            self._request_id, 0, [], cached_tokens=first.num_cached, queue_seconds=first.queue_seconds or 0.0
+        )
 
     def _answer(self, index: int, beam: Beam) -> Progress:
         path = beam.path()

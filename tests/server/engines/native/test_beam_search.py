@@ -173,6 +173,16 @@ def test_a_first_token_may_end_every_answer(tiny: tuple[Path, PreTrainedModel]) 
     assert {one.finish_reason for one in answers["length"]} <= {FinishReason.LENGTH, FinishReason.STOP}
 
 
+def test_a_search_tells_when_it_has_begun(tiny: tuple[Path, PreTrainedModel]) -> None:
+    core = make_core(tiny[0])
+    submit_beams(core, "r", random_prompt(40, 3), 12, BeamSearch(width=3))
+    told = [core.step() for _ in range(3)]
+    assert [len(one) for one in told] == [0, 1, 0]
+    begun = told[1][0]
+    assert (begun.index, begun.token_ids, begun.finish_reason) == (0, [], None)
+    assert [one.index for one in run_all(core)["r"]] == [0, 1, 2]
+
+
 def test_logprobs_are_the_tokens_own(tiny: tuple[Path, PreTrainedModel]) -> None:
     core = make_core(tiny[0])
     submit_beams(core, "r", random_prompt(9, 3), 12, BeamSearch(width=3), ends=ENDS[:4], logprobs=2)
@@ -198,7 +208,7 @@ def test_a_search_that_is_dropped_leaves_nothing(num_steps: int, tiny: tuple[Pat
     core.abort("dropped")
     while core.has_work:
         step(core, answers)
-    assert "dropped" not in answers
+    assert not answers.get("dropped", Answer()).token_ids
     assert len(answers["stays"].token_ids) == 30
     assert core.blocks.num_free == core.blocks.num_blocks
     assert not core._beam_groups
