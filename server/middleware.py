@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .api.exchange import Answer, error_answer
 from .auth import PUBLIC_PATHS
+from .cache.result import CacheResult
 from .errors import PennyweightError, RequestTimeout
 from .request_headers import header_of
 from .telemetry.logs import RequestRecord, valid_client_request_id
@@ -21,6 +22,8 @@ from .telemetry.observer import INTERNAL_ERROR
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
 ROUTE_HEADER = b"x-pennyweight-route"
+# As RFC 5861 has it of such an answer; RFC 9111 keeps the field for what was written before it.
+STALE_WARNING = (b"warning", b'110 - "Response is Stale"')
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -75,6 +78,8 @@ class AccountRequests:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
                 if record.cache is not None:
                     message["headers"].append((CACHE_HEADER, record.cache.encode()))
+                    if record.cache == CacheResult.STALE:
+                        message["headers"].append(STALE_WARNING)
                     if record.cache_age is not None:
                         # Whole seconds (RFC 9111, 5.1).
                         message["headers"].append((b"age", b"%d" % record.cache_age))
