@@ -88,6 +88,7 @@ async def test_while_the_engine_is_down_what_it_answered_before_is_given_though_
         first = await ask()
         assert first[0] == "miss"
         os.kill(server.engine_pid(), signal.SIGKILL)
+        await asyncio.sleep(0.02)
         assert await ask() == ("stale", first[1])
         await server.until_ready(30)
         assert await ask() == first
