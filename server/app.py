@@ -74,6 +74,7 @@ EXPOSED_HEADERS = (
     "x-pennyweight-recorded",
     "x-pennyweight-deterministic",
     "age",
+    "warning",
     "retry-after",
 )
 
@@ -154,7 +155,8 @@ def create_app(
     cache = None
     if settings.response_cache.max_bytes:
         ages = AgeHistogram(metrics.registry)
-        cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
+        stale = max((tier.stale_if_error or 0.0 for tier in settings.tiers.values()), default=0.0)
+        cache = open_cache(settings.response_cache, logger, on_hit=ages.observe, stale=stale)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
     around += [InMode, timed]

@@ -186,7 +186,8 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Models that will do for one kind of request, and those to fall back to, in their order, when none of them answers.
 
     ``ttft`` and ``total`` are the seconds within which the first token and the whole answer are wanted, ``tpot`` those for each token
-    after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next.
+    after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next. When no model
+    answers, a kept answer is given whose time in the response cache was over ``stale_if_error`` seconds ago at most (None: none).
     Of requests that wait, those of the lower ``priority`` go first. ``deterministic`` is the mode for requests that ask for none; models
     that don't honour it are then passed over.
     """
@@ -197,6 +198,7 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tpot: float | None = None
     total: float | None = None
     first_token_timeout: float | None = None
+    stale_if_error: float | None = None
     priority: int = 0
     deterministic: Literal["off", "seeded", "bitwise"] | None = None
 

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .api.exchange import Answer, error_answer
 from .auth import PUBLIC_PATHS
+from .cache.result import CacheResult
 from .errors import PennyweightError, RequestTimeout
 from .request_headers import header_of
 from .telemetry.logs import RequestRecord, valid_client_request_id
@@ -23,6 +24,8 @@ CACHE_HEADER = b"x-pennyweight-cache"
 CACHE_KEY_HEADER = b"x-pennyweight-cache-key"
 ROUTE_HEADER = b"x-pennyweight-route"
 DETERMINISM_HEADER = b"x-pennyweight-deterministic"
+# As RFC 5861 has it of such an answer; RFC 9111 keeps the field for what was written before it.
+STALE_WARNING = (b"warning", b'110 - "Response is Stale"')
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -90,6 +93,8 @@ class AccountRequests:
         found = [(REQUEST_ID_HEADER, record.request_id.encode())]
         if record.cache is not None:
             found.append((CACHE_HEADER, record.cache.encode()))
+            if record.cache == CacheResult.STALE:
+                found.append(STALE_WARNING)
             if record.cache_key is not None:
                 found.append((CACHE_KEY_HEADER, record.cache_key.encode()))
             if record.cache_age is not None:

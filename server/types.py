@@ -194,11 +194,12 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks of the response cache, as RFC 9111 calls it.
+    """What a request asks of the response cache, as RFC 9111 and RFC 5861 call it.
 
     ``wanted`` says whether an answer may be kept and given again, None where that is left to the cache's rules. With ``no_store`` the
     cache neither looks nor keeps, with ``no_cache`` it keeps alone. ``only_if_cached`` asks for a kept answer or none; one older than
-    ``max_age`` seconds is not given.
+    ``max_age`` seconds is not given. ``stale_if_error`` is for how many seconds beyond its time an answer may be given when no model
+    can answer, as far as the client says; ``max_stale`` is the same of whoever asks for that answer, which clients don't.
     """
 
     wanted: bool | None = None
@@ -206,6 +207,8 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
     no_cache: bool = False
     only_if_cached: bool = False
     max_age: int | None = None
+    stale_if_error: int | None = None
+    max_stale: float | None = None
 
 
 NO_CACHE_CONTROL = CacheControl()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pennyweight.server.engines.base import Engine
+from pennyweight.server.engines.base import Capabilities, Engine
 from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import Started

@@ -27,7 +27,7 @@ from pennyweight.server.errors import (
 from pennyweight.server.retry_budget import RetryBudget
 from pennyweight.server.types import Delta, DroppedAnswer, Event, Finished, Request, Route, Started
 
-from .breaker import CircuitBreaker, Permit
+from .breaker import CircuitBreaker, Permit, Verdict, verdict
 from .decision import Decision
 from .router import RETRY_SECONDS, Router
 from .target import Target
@@ -43,11 +43,13 @@ class Fallback:
 
 @dataclass(slots=True)
 class Tries:
-    """What was tried for one request, over all decisions that are carried out for it: see ``Route``. ``last`` is the last error."""
+    """What was tried for one request, over all decisions that are carried out for it: see ``Route``. ``last`` is the last error; ``has_failed`` says
+    whether a model has failed, was busy or rests, and did not only refuse."""
 
     failed: list[tuple[str, str]] = field(default_factory=list)
     dropped: list[DroppedAnswer] = field(default_factory=list)
     last: PennyweightError | None = None
+    has_failed: bool = False
 
 
 def as_it_is(request: Request, target: Target) -> Request:
@@ -102,6 +104,7 @@ class Chain:
             permit = self._breakers[target.name].permit()
             if permit is None:
                 tries.failed.append((target.name, "circuit_open"))
+                tries.has_failed = True
                 continue
             # Looking for a kept answer of another model costs nothing.
             if tries.last is not None and not isinstance(tries.last, NotCached) and not self._budget.take():
@@ -128,6 +131,7 @@ class Chain:
                 if has_begun or not moves_on(error):
                     raise
                 tries.last = error
+                tries.has_failed |= verdict(error) is not Verdict.NEUTRAL
                 tries.failed.append((target.name, error.code or error.type))
                 self.fallbacks[Fallback(target.name, error.code or error.type)] += 1
         if tries.last is not None:

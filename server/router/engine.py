@@ -13,7 +13,7 @@ import msgspec
 from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
-from pennyweight.server.errors import InvalidRequest, ModelLoading
+from pennyweight.server.errors import InvalidRequest, ModelLoading, PennyweightError
 from pennyweight.server.types import (
     Determinism,
     DroppedAnswer,
@@ -27,8 +27,9 @@ from pennyweight.server.types import (
 )
 
 from .cascade.cascade import Cascade
-from .chain import Chain
+from .chain import Chain, Tries
 from .decision import Decision
+from .kept import KeptAnswers, is_failure
 from .router import Router
 from .tally import Tally
 from .tier import Tier
@@ -47,6 +48,7 @@ class RouterEngine:
         router: Router,
         chain: Chain,
         cascade: Cascade,
+        kept: KeptAnswers,
         engines: Mapping[str, Engine],
         tiers: Sequence[Tier],
         name: str,
@@ -55,6 +57,7 @@ class RouterEngine:
         self._router = router
         self._chain = chain
         self._cascade = cascade
+        self._kept = kept
         self._engines = engines
         self._tiers = tiers
         self._name = name
@@ -63,7 +66,10 @@ class RouterEngine:
 
     def explain(self, request: Request) -> dict[str, Any]:
         """The decision with all that it was made by. Raises what ``Router.decide`` raises."""
-        return self._explained(self._router.decide(request, self._tiers))
+        decision = self._router.decide(request, self._tiers)
+        if decision.refusal is not None:
+            raise decision.refusal
+        return self._explained(decision)
 
     def _explained(self, decision: Decision) -> dict[str, Any]:
         return {
@@ -71,7 +77,7 @@ class RouterEngine:
             "policy": decision.policy,
             "reason": decision.choice.reason,
             "scores": dict(decision.choice.scores),
-            "model": decision.chain[0].name,
+            "model": decision.chain[0].name if decision.chain else None,
             "chain": [target.name for target in decision.chain],
             "fallbacks": [target.name for target in decision.chain[decision.num_own :]],
             "escalation": self._escalation(decision),
@@ -83,9 +89,8 @@ class RouterEngine:
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         decision = self._router.decide(request, self._tiers)
-        carrier = self._chain if decision.escalation is None else self._cascade
         model, is_given = "", False
-        async with aclosing(carrier.generate(request, decision, self._chain.begin())) as events:
+        async with aclosing(self._answer(request, decision, self._chain.begin())) as events:
             async for event in events:
                 if isinstance(event, Started) and (route := event.route) is not None:
                     model, is_given = route.model, event.cache in GIVEN_AGAIN
@@ -98,6 +103,27 @@ class RouterEngine:
                 elif isinstance(event, Finished):
                     self._tally.finished(model, event.usage, self._targets, is_given=is_given)
                 yield event
+
+    async def _answer(self, request: Request, decision: Decision, tries: Tries) -> AsyncGenerator[Event]:
+        """What the models answer or, when they fail, what is kept of them."""
+        carrier = self._chain if decision.escalation is None else self._cascade
+        has_begun = False
+        try:
+            if decision.refusal is not None:
+                raise decision.refusal
+            async with aclosing(carrier.generate(request, decision, tries)) as events:
+                async for event in events:
+                    has_begun = True
+                    yield event
+            return
+        except PennyweightError as error:
+            if has_begun or not is_failure(error, tries):
+                raise
+            kept = await self._kept.find(request, decision, tries)
+            if kept is None:
+                raise
+        for event in kept:
+            yield event
 
     def capabilities(self) -> Capabilities:
         """What at least one of the models can do; the longest context, and the tool calls of the first. Raises ModelLoading before one is ready."""

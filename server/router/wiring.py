@@ -21,6 +21,7 @@ from .cascade.judges import make_judges
 from .cascade.schema_checker import SchemaChecker
 from .chain import Chain
 from .engine import RouterEngine
+from .kept import KeptAnswers
 from .policies import AskedTier, DefaultTier, Learned, PromptLength, RuleMatch, TierPolicy, WeakerFirst
 from .router import Router
 from .rules import Rules
@@ -74,11 +75,12 @@ def make_routing(
     chain = Chain(router, engine_of, breakers, budget, clock)
     checker = SchemaChecker()
     cascade = Cascade(chain, engines, make_judges(own.cascade, engines, checker))
+    kept = KeptAnswers(engine_of, cascade)
     tally = Tally()
     served = [tiers] + [(tier,) for tier in tiers]
     return Routing(
         engines={
-            name: RouterEngine(router, chain, cascade, engines, some, name, tally)
+            name: RouterEngine(router, chain, cascade, kept, engines, some, name, tally)
             for name, some in zip(route_names(settings), served, strict=False)
         },
         chain=chain,

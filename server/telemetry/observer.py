@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
+from pennyweight.server.cache.result import GIVEN_AGAIN, KEPT, CacheResult, result_of_all
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import (
     Delta,
@@ -135,7 +135,7 @@ class CallObserver:
             result = result_of_all((record.cache, result))
             age = max(age or 0.0, record.cache_age or 0.0)
         record.cache = result
-        record.cache_age = age if result == CacheResult.HIT.value else None
+        record.cache_age = age if result in KEPT else None
         if key is not None and record.cache_key is None:
             record.cache_key = key.hex()
 

@@ -91,6 +91,11 @@ class SemanticCache:
                     yield event
             return
         policy = self._policies.setdefault(request.tenant, Policy(self._bound, self._least_cosine))
+        if request.cache.max_stale is not None:
+            async with aclosing(self._last_resort(engine, request, policy, question, looked)) as events:
+                async for event in events:
+                    yield event
+            return
         decision, entry = self._decide(policy, question, looked)
         self.results[decision.verdict] += 1
         inputs = _inputs(policy, decision, looked) if request.is_recorded else {}
@@ -114,6 +119,21 @@ class SemanticCache:
                 self._start(self._take_in(policy, request, question, looked, answer, decision, entry))
             elif entry is not None:
                 self._note(policy, decision, None)
+
+    async def _last_resort(
+        self, engine: Engine, request: Request, policy: Policy, question: Question, looked: Looked
+    ) -> AsyncGenerator[Event]:
+        """For a request that no model can answer: a kept answer that may be given, also where it would be audited now."""
+        near = self._near(looked)
+        place = policy.likely(wording_of(question.text), _neighbours(near))
+        if place is not None:
+            self.results[Verdict.HIT] += 1
+            for event in self._given(near[place][0], request, {"verdict": "stale", "cosine": round(near[place][1], 6)}):
+                yield event
+            return
+        async with aclosing(engine.generate(request)) as events:
+            async for event in events:
+                yield event
 
     async def settled(self) -> None:
         """Return when what was generated so far is judged and kept."""
@@ -141,11 +161,14 @@ class SemanticCache:
         return self._policies.values()
 
     def _decide(self, policy: Policy, question: Question, looked: Looked) -> tuple[Decision, Entry | None]:
-        found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
-        near = [(entry, cosine) for entry, cosine in found if entry is not None]
-        neighbours = [Neighbour(cosine, entry.wording, entry.standing) for entry, cosine in near]
-        decision = policy.decide(question.key, wording_of(question.text), neighbours)
+        near = self._near(looked)
+        decision = policy.decide(question.key, wording_of(question.text), _neighbours(near))
         return decision, None if decision.place is None else near[decision.place][0]
+
+    def _near(self, looked: Looked) -> list[tuple[Entry, float]]:
+        """What was found near a question and is still there, nearest first, with its cosine."""
+        found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
+        return [(entry, cosine) for entry, cosine in found if entry is not None]
 
     def _given(self, entry: Entry, request: Request, inputs: Mapping[str, Any]) -> Iterable[Event]:
         """A kept answer as this request's, with what that was decided from. What it says of its prompt is the other's; its usage is that of its generation."""
@@ -230,6 +253,10 @@ def _inputs(policy: Policy, decision: Decision, looked: Looked) -> dict[str, Any
         "log_odds": decision.odds if math.isfinite(decision.odds) else None,
         "threshold": policy.threshold if math.isfinite(policy.threshold) else None,
     }
+
+
+def _neighbours(near: list[tuple[Entry, float]]) -> list[Neighbour]:
+    return [Neighbour(cosine, entry.wording, entry.standing) for entry, cosine in near]
 
 
 def _whole(events: list[Event]) -> StoredAnswer | None:

@@ -94,7 +94,7 @@ class Cascade:
     async def _weaker_answer(self, request: Request, decision: Decision, tries: Tries) -> WholeAnswer | None:
         """None when no model of the weaker tier answers. Raises what is no better elsewhere."""
         try:
-            return await self._whole(request, decision, tries, self._with_logprobs)
+            return await self._whole(request, decision, tries, self.with_logprobs)
         except PennyweightError as error:
             if not moves_on(error):
                 raise
@@ -126,7 +126,7 @@ class Cascade:
         async with aclosing(self._chain.generate(request, decision, tries, asked=asked, is_held=True)) as events:
             return WholeAnswer([event async for event in events], request.sampling.n)
 
-    def _with_logprobs(self, request: Request, target: Target) -> Request:
+    def with_logprobs(self, request: Request, target: Target) -> Request:
         """The request with the logprobs that judges read, where the model can give them."""
         wanted = max(request.sampling.logprobs or 0, self._alternatives)
         try:
@@ -150,10 +150,11 @@ def _given(
         answer.route, reason=reason, is_degraded=is_degraded, failed=tuple(tries.failed), dropped=tuple(tries.dropped)
     )
     started = msgspec.structs.replace(answer.started, route=route)
-    return [started, *(_as_asked(delta, request.sampling.logprobs) for delta in answer.deltas), answer.finished]
+    return [started, *(as_asked(delta, request.sampling.logprobs) for delta in answer.deltas), answer.finished]
 
 
-def _as_asked(delta: Delta, logprobs: int | None) -> Delta:
+def as_asked(delta: Delta, logprobs: int | None) -> Delta:
+    """The delta with as many alternatives as the client asked for, None for no logprobs."""
     if not delta.logprobs:
         return delta
     if logprobs is None:

@@ -105,6 +105,28 @@ async def test_what_was_asked_in_other_words_is_answered_once_it_was_learned() -
     assert bench.cache.judged["unknown"] == 0
 
 
+async def test_who_would_get_nothing_gets_what_is_as_likely_right_as_hits_are_and_nothing_is_counted_of_it() -> None:
+    bench = Bench(audit_share=0.9)
+    await bench.warm()
+    await bench.ask("how do you paint and grow ferries")
+    (policy,) = bench.cache.policies
+    before = policy.requests
+    last = CacheControl(only_if_cached=True, max_stale=60)
+    # Mostly it would be audited, and generated for that.
+    for text in (
+        "how do you grow and paint ferries",
+        "do you grow and paint ferries how",
+        "you do grow and paint ferries how",
+    ):
+        asked = len(bench.engine.left)
+        assert await bench.ask(text, cache=last) == ("semantic", "ferries grow paint for ann")
+        assert len(bench.engine.left) == asked
+    # What is not likely right goes on to the engine, before which the server has what refuses it.
+    assert (await bench.ask("which islands do you move", cache=last))[0] is None
+    assert (await bench.ask("how do you grow and paint ferries", "bob", cache=last))[1].endswith("for bob")
+    assert policy.requests == before
+
+
 async def test_the_same_to_the_letter_is_given_without_a_look() -> None:
     bench = Bench()
     assert [await bench.ask("how do you grow apples") for _ in range(2)] == [
