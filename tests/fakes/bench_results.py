@@ -450,7 +450,11 @@ def savings_data() -> dict[str, Any]:
                 {
                     **here,
                     **{"requests": 90, "accepted": 90, "free_share": free},
-                    **{"cheap_share": (1 - free) * (1 - dear), "dear_share": (1 - free) * dear},
+                    **{
+                        "routed_dear_share": dear,
+                        "cheap_share": (1 - free) * (1 - dear),
+                        "dear_share": (1 - free) * dear,
+                    },
                     **{"per_accepted": _estimate(0.002 * part), "times_cheaper": _estimate(1 / part)},
                     **{"same_share": 1.0 if dear == 1 else 0.3, "likeness": 1.0 if dear == 1 else 0.7},
                 }
