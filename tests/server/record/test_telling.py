@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,10 +14,10 @@ from pennyweight.server.cache.key import request_key
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.errors import ModelLoading
-from pennyweight.server.record.telling import HASH_LOGITS, TellingEngine
+from pennyweight.server.record.telling import TellingEngine
 from pennyweight.server.types import Request, Started
 
-HASHES = cast(Feature, HASH_LOGITS)
+HASHES = Feature.LOGITS_HASHES
 
 
 @dataclass
