@@ -44,10 +44,19 @@ class Backend(Protocol):
         """
         ...
 
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        """Copy keys and values of whole blocks, in all layers; between steps. No block is a destination twice, or also a source."""
+        ...
+
     def run(self, step: Step) -> torch.Tensor:
         """The logits, float32 [R, V], on the device; valid until the next ``run``."""
         ...
 
     def describe(self) -> dict[str, str]:
         """What the numerics depend on (kernel names, instruction set, tiles, threads' influence), for the fingerprint."""
+        ...
+
+    def variance(self, *, adapters: bool = False) -> str:
+        """Why a token's results may differ with what else is in its step (also where its sequence has an adapter); empty where
+        they are the same to the bit, whatever the step, the threads and the run."""
         ...

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .cpu.library import load_library
-from .cpu.sampling import sample_rows
+from .cpu.sampling import rows_logprobs, sample_rows
 from .triton import has_triton
 
 _WORD = 0xFFFFFFFF
@@ -83,14 +83,46 @@ def sample_reference(logits: Tensor, batch: SamplingBatch) -> Sampled:
         empty = np.zeros((len(chosen), 0))
         nothing = np.zeros(len(chosen), np.float32)
         return Sampled(_int32(chosen), nothing, empty.astype(np.int32), empty.astype(np.float32))
+    return Sampled(_int32(chosen), *_logprobs_of(logits, chosen, num_top))
+
+
+@torch.inference_mode()
+def logprobs_of(
+    logits: Tensor, token_ids: NDArray[np.int32], num_top: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Logprobs [R] of a token for each row of float32 [R, V] logits; the most probable ids and their logprobs, [R, num_top] each.
+
+    The same numbers as ``sample`` gives for tokens that it chooses; of equal logits the lower id comes first.
+    """
+    num_top = min(num_top, logits.shape[1])
+    if logits.device.type == "cpu" and logits.dtype is torch.float32 and (library := load_library()) is not None:
+        return rows_logprobs(library, logits, token_ids, num_top)
+    return _logprobs_of(logits, torch.from_numpy(token_ids.astype(np.int64)).to(logits.device), num_top)
+
+
+def _logprobs_of(
+    logits: Tensor, token_ids: Tensor, num_top: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
     logprobs = logits.log_softmax(dim=-1)
-    top = logprobs.topk(num_top, dim=-1)
-    return Sampled(
-        _int32(chosen),
-        logprobs.gather(1, chosen[:, None])[:, 0].cpu().numpy(),
-        _int32(top.indices),
-        top.values.cpu().numpy(),
+    top = _largest(logits, num_top)
+    return (
+        logprobs.gather(1, token_ids[:, None])[:, 0].cpu().numpy(),
+        _int32(top),
+        logprobs.gather(1, top).cpu().numpy(),
     )
+
+
+def _largest(logits: Tensor, count: int) -> Tensor:
+    """The ids of the largest logits, [R, count], the largest first and of equal ones the lowest id; ``topk`` takes any of these."""
+    if count == 0:
+        return torch.empty((logits.shape[0], 0), dtype=torch.int64, device=logits.device)
+    least = logits.topk(count, dim=-1).values[:, -1:]
+    above, equal = logits > least, logits == least
+    room = count - above.sum(dim=-1, keepdim=True)
+    taken = above | (equal & (equal.cumsum(dim=-1) <= room))
+    ids = taken.nonzero()[:, 1].view(-1, count)
+    order = logits.gather(1, ids).sort(dim=-1, descending=True, stable=True).indices
+    return ids.gather(1, order)
 
 
 def gumbel_noise(seeds: Tensor, positions: Tensor, vocab_size: int) -> Tensor:

@@ -58,6 +58,10 @@ class TensorOps(Ops, ABC):
     def describe(self) -> dict[str, str]:
         """What the results depend on beside the device, for the fingerprint."""
 
+    @abstractmethod
+    def variance(self, *, adapters: bool) -> str:
+        """As in ``Backend``."""
+
     def begin(self, step: Step, *, padded: bool = False) -> None:
         """Take the step that the next operations belong to.
 

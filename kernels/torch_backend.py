@@ -51,6 +51,9 @@ class TensorBackend:
     def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
         self.ops.place_adapter(slot, adapter)
 
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        self.cache.copy_blocks(sources, destinations)
+
     @torch.inference_mode()
     def run(self, step: Step) -> Tensor:
         assert self._forward is not None, "capture() comes before run()"
@@ -61,9 +64,18 @@ class TensorBackend:
         return logits.float() if self.ops.wide is torch.float32 else logits
 
     def describe(self) -> dict[str, str]:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        graphs = str(self._record is not None)
-        return {**self.ops.describe(), "torch": str(torch.__version__), "device": name, "graphs": graphs}
+        found = {**self.ops.describe(), "torch": str(torch.__version__), "graphs": str(self._record is not None)}
+        if self.device.type == "cuda":
+            cuda = str(torch.version.cuda)
+            return found | {"device": torch.cuda.get_device_name(self.device), "cuda": cuda}
+        # What PyTorch's own kernels add on a CPU depends on both.
+        return found | {
+            "device": f"{self.device.type} {torch.backends.cpu.get_cpu_capability()}",
+            "threads": str(torch.get_num_threads()),
+        }
+
+    def variance(self, *, adapters: bool = False) -> str:
+        return self.ops.variance(adapters=adapters)
 
     def _graph_for(self, step: Step) -> _DecodeGraph | None:
         """The graph for the next powers of two of a decode step's sequences and context; None for other steps.

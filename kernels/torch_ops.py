@@ -92,6 +92,9 @@ class TorchOps(TensorOps):
     def describe(self) -> dict[str, str]:
         return {"kernels": "torch"}
 
+    def variance(self, *, adapters: bool) -> str:
+        return "PyTorch's kernels compute it, which add in an order that depends on the batch"
+
     def prepare_linear(
         self, parts: Sequence[Tensor | QuantisedLinear], biases: Sequence[Tensor | None] = ()
     ) -> _Linear:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .config_record import RecordSettings
 from .config_routing import CascadeSettings, Rule
 
 
@@ -54,7 +55,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ``kind`` is the engine: native (for embedding models the encoder), encoder, vllm or tensorrt_llm; ``engine_args`` are a library's own arguments, by its names, and
     ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
     ``adapters_dir`` holds LoRA adapters, each a directory in peft's format (None: none are served), of which ``max_loras`` are
-    kept ready at a time; ``adapter_aliases`` are more names for some of them. With ``allow_failed_gate`` weights are served whose
+    kept ready at a time; ``adapter_aliases`` are more names for some of them. ``deterministic`` is the mode for requests that ask for
+    none (see ``types.Determinism``), which the engine must be able to honour. With ``allow_failed_gate`` weights are served whose
     manifest says that they failed their quality gate.
     """
 
@@ -81,6 +83,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     adapter_aliases: dict[str, str] = msgspec.field(default_factory=dict)
     max_loras: int = 8
     max_lora_rank: int = 64
+    deterministic: Literal["off", "seeded", "bitwise"] = "off"
     allow_failed_gate: bool = False
     stall_seconds: float = 30.0
     start_timeout: float = 600.0
@@ -97,7 +100,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ``first_token_timeout`` begins when the request is sent, ``token_timeout`` with each token. ``retry_budget`` is how many
     retries there may be for each request, taken over all of them. ``check_interval`` is between two questions whether the
     upstream is there; after ``failures_to_open`` failures in a row it is asked nothing else. What a
-    ``private`` one is sent does not leave the operator's own machines.
+    ``private`` one is sent does not leave the operator's own machines. ``deterministic`` is what the operator knows of it: ``seeded`` where its
+    choices follow from the seed.
     """
 
     base_url: str
@@ -120,6 +124,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     check_interval: float = 15.0
     failures_to_open: int = 5
     private: bool = False
+    deterministic: Literal["off", "seeded"] = "off"
 
 
 class TokenPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -183,7 +188,8 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ``ttft`` and ``total`` are the seconds within which the first token and the whole answer are wanted, ``tpot`` those for each token
     after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next. When no model
     answers, a kept answer is given whose time in the response cache was over ``stale_if_error`` seconds ago at most (None: none).
-    Of requests that wait, those of the lower ``priority`` go first.
+    Of requests that wait, those of the lower ``priority`` go first. ``deterministic`` is the mode for requests that ask for none; models
+    that don't honour it are then passed over.
     """
 
     models: tuple[str, ...]
@@ -194,6 +200,7 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     first_token_timeout: float | None = None
     stale_if_error: float | None = None
     priority: int = 0
+    deterministic: Literal["off", "seeded", "bitwise"] | None = None
 
 
 class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -339,6 +346,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
     semantic_cache: SemanticCacheSettings = msgspec.field(default_factory=SemanticCacheSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
+    record: RecordSettings = msgspec.field(default_factory=RecordSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
     admin: AdminSettings = msgspec.field(default_factory=AdminSettings)

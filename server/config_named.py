@@ -17,6 +17,8 @@ from .strict_yaml import Document
 TIERS, TENANTS = "tiers", "tenants"
 # The model that a client names who leaves the choice to the router; ``auto:TIER`` leaves it the choice within a tier.
 AUTO = "auto"
+# How who has a key and no name is called: see tenants.
+KEY_PREFIX = "key:"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -67,6 +69,12 @@ def check_tiers(settings: Settings) -> None:
             )
     for name, tenant in settings.tenants.items():
         _check_known(tenant.tiers or (), settings.tiers, f"{TENANTS}.{name}.tiers", "tier")
+    _check_known(
+        (name for name in settings.record.tenants if name != "*" and not name.startswith(KEY_PREFIX)),
+        settings.tenants,
+        "record.tenants",
+        "tenant",
+    )
     router = settings.router
     _check_known(
         () if router.default_tier is None else (router.default_tier,), settings.tiers, "router.default_tier", "tier"

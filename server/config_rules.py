@@ -43,6 +43,11 @@ def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
             f"semantic_cache.tenants (from {sources['semantic_cache.tenants']}) are named, but semantic_cache.embedder, the model that makes "
             "embeddings, is not set"
         )
+    if settings.record.max_bytes < settings.record.max_file_bytes:
+        raise ConfigError(
+            f"record.max_bytes ({settings.record.max_bytes}) must not be below record.max_file_bytes "
+            f"({settings.record.max_file_bytes}): a file goes as a whole"
+        )
     cascade = settings.router.cascade
     for name, is_right, what in _CASCADE:
         if not is_right(value := getattr(cascade, name)):
@@ -121,6 +126,15 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         "semantic_cache.index",
         lambda value: value == "memory" or value.startswith(("postgresql://", "postgres://")),
         "memory, or a URL that begins with postgresql://",
+    ),
+    ("record.share", lambda value: 0 < value <= 1, "a share above 0, and at most 1"),
+    *_numbers("record", 1 << 20, "max_file_bytes", "max_bytes"),
+    *_numbers("record", 1, "max_age", "max_pending"),
+    *_numbers("record", 0.001, "write_timeout"),
+    (
+        "record.redact",
+        lambda value: all(re.fullmatch(r"prompts|answers|function:[\w.]+:\w+", one) for one in value),
+        "hooks, each of prompts, answers or function:MODULE:NAME",
     ),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),

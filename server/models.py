@@ -14,7 +14,8 @@ from .engines.base import Engine
 from .engines.encoder.encoder_config import is_encoder
 from .engines.encoder.launch import encoder_launch
 from .engines.faq.engine import FaqEngine
-from .engines.local.client import Launch, LocalEngine
+from .engines.local.client import LocalEngine
+from .engines.local.launch import Launch
 from .engines.local.model_store import resolve
 from .engines.local.quality_gate import check_gate
 from .engines.native.launch import native_launch

@@ -36,6 +36,7 @@ class Shortcut:
     model: str
     usage: Usage
     finish_reasons: tuple[FinishReason, ...]
+    determinism: str | None = None
 
 
 class Shortcuts:
@@ -68,6 +69,8 @@ class Shortcuts:
         usage: Usage,
         finish_reasons: tuple[FinishReason, ...],
         key: str,
+        *,
+        determinism: str | None = None,
     ) -> None:
         """Have the same bytes find the answer that was given to ``request`` under ``key``, if the request alone led there."""
         engine = self._engines.get(request.model)
@@ -88,6 +91,7 @@ class Shortcuts:
             model=request.model,
             usage=usage,
             finish_reasons=finish_reasons,
+            determinism=determinism,
         )
         self._cache.store.attach(bytes.fromhex(key), name, shortcut, len(name[2]) + rendering.nbytes + OVERHEAD)
 

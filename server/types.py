@@ -26,13 +26,19 @@ class FinishReason(enum.StrEnum):
 class Determinism(enum.StrEnum):
     """What is promised of an answer's repetition by the same model on the same class of hardware, the weakest first.
 
-    SEEDED: choices are greedy or follow from the seed and the position alone, whatever else is in the batch. BITWISE: so is every
-    logit, to the bit, whatever the batch, the chunks of the prefill, the prefix cache, preemption, threads and restarts.
+    SEEDED: choices are greedy or follow from the logits, the seed and the position alone, whatever else is in the batch; the logits
+    themselves may differ in their last bits. BITWISE: those are the same too, to the bit, whatever the batch, the chunks of the
+    prefill, the prefix cache, preemption, threads and restarts.
     """
 
     OFF = "off"
     SEEDED = "seeded"
     BITWISE = "bitwise"
+
+    def covers(self, other: Determinism) -> bool:
+        """Whether this promises all that the other does."""
+        order = list(Determinism)
+        return order.index(self) >= order.index(other)
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +133,33 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     param: str = "response_format"
 
 
+class BeamSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Look for the most probable whole answers with ``width`` beams, of which the ``SamplingParams.n`` best are given.
+
+    An answer's score is the sum of its tokens' logprobs, divided by their number to the power ``length_penalty``; its end of sequence
+    counts among them. Where ``early_stopping`` is true, the search is over with the first ``width`` answers; where it is false, when
+    the best beam that goes on would not be among the best ``width`` if it ended as it is; where it is "never", when no length that
+    it may still reach would get it there at that sum.
+    """
+
+    width: int
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+
+
+class BeamScore(msgspec.Struct, frozen=True, kw_only=True):
+    """What beam search has ranked an answer by: the sum of its tokens' logprobs, and that after the length penalty."""
+
+    cumulative_logprob: float
+    score: float
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose tokens. ``None`` means: the model's generation_config.json, else the neutral value.
 
     ``top_k`` 0 means off. ``logprobs`` is the number of alternatives beside the chosen token (0 to 20), None for no
-    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1.
+    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1, those of a ``beam_search`` with
+    the best first; beside it nothing is set that would change a token's probability.
     """
 
     n: int = 1
@@ -154,6 +182,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     constraint: Constraint | None = None
+    beam_search: BeamSearch | None = None
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +229,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
     ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``determinism`` is asked for
-    at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. ``wants_token_ids``
+    says that the token ids of prompt and answer are to be told. Of one that ``is_recorded`` it is to be told what its answer follows
+    from: see ``Started.seed`` and ``Started.inputs``. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -216,6 +247,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     routing: Routing | None = None
     determinism: Determinism | None = None
     hash_logits: bool = False
+    wants_token_ids: bool = False
+    is_recorded: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +330,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
     what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
     ``route`` is how the router came to this model, None where the client named it. ``determinism`` is the mode that is honoured.
+    Of a request that is recorded ``seed`` is the one that was drawn for it, where it had none and its choices follow from one, and
+    ``inputs`` are what decisions on its way were made from, as JSON has it, by who made them.
     """
 
     request_id: str
@@ -311,6 +346,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     cache_age: float | None = None
     route: Route | None = None
     determinism: Determinism | None = None
+    seed: int | None = None
+    inputs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,7 +369,9 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     ``logprobs`` are those that the engine chose since the choice's last delta. ``stop_reason`` is the stop string or
     token id that ended it, None for the model's own end of sequence. ``tool_calls`` come from engines whose capabilities
     say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``. ``logits_hashes`` are 8 bytes for each of
-    ``token_ids``, where they were asked for: a hash of the model's logits for this token and, in a chain, of all before it.
+    ``token_ids``, where they were asked for: a hash of the model's logits that the token was chosen from, as they were before penalties and
+    masks, and in a chain of all before them (big-endian).
+    ``beam_score`` comes with the last delta of a choice that beam search has found.
     """
 
     index: int
@@ -343,6 +382,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | int | None = None
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logits_hashes: bytes = b""
+    beam_score: BeamScore | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,8 @@ from pennyweight.server.config import (
     TierSettings,
     TokenPrice,
 )
-from pennyweight.server.engines.local.client import Launch, LocalEngine
+from pennyweight.server.engines.local.client import LocalEngine
+from pennyweight.server.engines.local.launch import Launch
 from pennyweight.server.engines.local.tokenizer import load_tokenizer
 from pennyweight.server.serving import Serving, StartableEngine, bind, uvicorn_config
 from pennyweight.server.telemetry.logs import adopt_standard_logging, make_logger

@@ -80,6 +80,7 @@ def main() -> None:
             block_size=BLOCK_SIZE,
             fingerprint={"engine": "null"},
             details={},
+            variance="",
         )
     )
     try:

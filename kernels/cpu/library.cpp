@@ -8,8 +8,10 @@
 
 #include <sys/mman.h>
 
+#include <cstdio>
 #include <new>
 
+#include "hashing.h"
 #include "packing.h"
 #include "peak.h"
 #include "program.h"
@@ -45,6 +47,13 @@ int pw_grant_tiles() {
 #else
     return 0;
 #endif
+}
+
+// Where sums are cut, in words: vectors of kPanel channels, and attention over chunks of keys.
+const char* pw_tiles() {
+    static char text[64];
+    std::snprintf(text, sizeof(text), "panels of %d, rows of %d, attention %d by %d", kPanel, kRowGroup, kLanes, kChunk);
+    return text;
 }
 
 // The bytes of an element of what weights of a type are multiplied with: rows of activations are made of such.
@@ -169,6 +178,12 @@ void pw_sample(Team* team, const SampleArguments* arguments) {
     team->run(
         [](void* context, Team& members, int) { sample_rows(*static_cast<const SampleArguments*>(context), members); },
         const_cast<SampleArguments*>(arguments));
+}
+
+void pw_hash_rows(Team* team, const HashArguments* arguments) {
+    team->run(
+        [](void* context, Team& members, int) { hash_rows(*static_cast<const HashArguments*>(context), members); },
+        const_cast<HashArguments*>(arguments));
 }
 
 }  // extern "C"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import os
 import sys
 import sysconfig
-from ctypes import POINTER, Structure, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
 _AVX2 = frozenset({"avx2", "fma", "f16c", "bmi2"})
@@ -124,6 +125,7 @@ class SampleArguments(Structure):
         ("num_top", c_void_p),
         ("mask", c_void_p),
         ("masked", c_void_p),
+        ("given", c_void_p),
         ("mask_stride", c_int64),
         ("token_ids", c_void_p),
         ("logprobs", c_void_p),
@@ -133,8 +135,24 @@ class SampleArguments(Structure):
     )
 
 
+class HashArguments(Structure):
+    """``pw::HashArguments``."""
+
+    _fields_ = (
+        ("logits", c_void_p),
+        ("logits_stride", c_int64),
+        ("rows", c_void_p),
+        ("count", c_int),
+        ("vocab_size", c_int),
+        ("low", c_void_p),
+        ("high", c_void_p),
+        ("sums", c_void_p),
+    )
+
+
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_grant_tiles": (c_int, []),
+    "pw_tiles": (c_char_p, []),
     "pw_activation_bytes": (c_int, [c_int]),
     "pw_map": (c_void_p, [c_size_t]),
     "pw_unmap": (None, [c_void_p, c_size_t]),
@@ -151,11 +169,15 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_program_run": (None, [c_void_p, POINTER(StepView)]),
     "pw_peak": (c_double, [c_void_p, c_int, c_int64]),
     "pw_sample": (None, [c_void_p, POINTER(SampleArguments)]),
+    "pw_hash_rows": (None, [c_void_p, POINTER(HashArguments)]),
 }
 
 
 class Library:
-    """The loaded library and this process's teams of threads. ``isa`` is "amx", "avx512" or "avx2"."""
+    """The loaded library and this process's teams of threads. ``isa`` is "amx", "avx512" or "avx2".
+
+    ``tiles`` says where its sums are cut, ``digest`` tells its very instructions from those of another build.
+    """
 
     def __init__(self, path: Path, isa: str) -> None:
         self.c = ctypes.CDLL(str(path))
@@ -164,6 +186,8 @@ class Library:
             function.restype, function.argtypes = result, arguments
         # The system grants tiles to processes that ask; where it does not, vectors do.
         self.isa = "avx512" if isa == "amx" and not self.c.pw_grant_tiles() else isa
+        self.tiles: str = self.c.pw_tiles().decode()
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         self._teams: dict[int, int] = {}
 
     def team(self, threads: int = 1) -> int:

@@ -22,6 +22,7 @@ struct SampleArguments {
     const int32_t* num_top;
     const int32_t* mask;      // [rows][mask_stride] or null
     const uint8_t* masked;    // [rows] or null
+    const int32_t* given;     // [rows] or null: tokens that were chosen already, of which only the logprobs are wanted
     int64_t mask_stride;
     int32_t* token_ids;       // [rows]
     float* logprobs;          // [rows]
@@ -216,7 +217,9 @@ inline void sample_row(const SampleArguments& s, int row, Candidate* scratch) {
     if (s.mask != nullptr && s.masked[row]) forbid(x, count, s.mask + row * s.mask_stride);
     const float largest = largest_value(x, count);
     int choice;
-    if (s.temperature[row] <= 0.0f || !std::isfinite(largest)) {
+    if (s.given != nullptr) {
+        choice = s.given[row];
+    } else if (s.temperature[row] <= 0.0f || !std::isfinite(largest)) {
         choice = first_of_value(x, count, largest);
     } else {
         const float scale = 1.0f / s.temperature[row];

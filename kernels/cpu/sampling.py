@@ -56,6 +56,7 @@ def sample_rows(
         *(column.ctypes.data for column in columns),
         None if bits is None else bits.ctypes.data,
         None if where is None else where.ctypes.data,
+        None,
         0 if bits is None else bits.shape[1],
         token_ids.ctypes.data,
         logprobs.ctypes.data,
@@ -65,3 +66,34 @@ def sample_rows(
     )
     library.c.pw_sample(library.largest_team, ctypes.byref(arguments))
     return token_ids, logprobs, top_ids, top_logprobs
+
+
+def rows_logprobs(
+    library: Library, logits: Tensor, token_ids: NDArray[np.int32], num_top: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Logprobs [R] of given tokens, one for each row of float32 logits [R, V]; the most probable ids and their logprobs [R, num_top].
+
+    By the very instructions that tell those of chosen tokens.
+    """
+    rows, vocab_size = logits.shape
+    given = np.ascontiguousarray(token_ids, np.int32)
+    wanted = np.full(rows, num_top, np.int32)
+    chosen = np.empty(rows, np.int32)
+    logprobs = np.zeros(rows, np.float32)
+    top_ids = np.zeros((rows, num_top), np.int32)
+    top_logprobs = np.zeros((rows, num_top), np.float32)
+    arguments = SampleArguments(
+        logits=logits.data_ptr(),
+        logits_stride=logits.stride(0),
+        rows=rows,
+        vocab_size=vocab_size,
+        num_top=wanted.ctypes.data,
+        given=given.ctypes.data,
+        token_ids=chosen.ctypes.data,
+        logprobs=logprobs.ctypes.data,
+        top_ids=top_ids.ctypes.data,
+        top_logprobs=top_logprobs.ctypes.data,
+        top_stride=num_top,
+    )
+    library.c.pw_sample(library.largest_team, ctypes.byref(arguments))
+    return logprobs, top_ids, top_logprobs

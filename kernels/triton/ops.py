@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-import triton
 from pennyweight.kernels.geometry import Geometry, KVCache
 from pennyweight.kernels.ops import Precision
 from pennyweight.kernels.quantised import QuantisedLinear
@@ -15,6 +14,7 @@ from pennyweight.kernels.step import Step
 from pennyweight.kernels.tensor_ops import Int8Rows, TensorActivation, TensorOps
 
 from .attention import PagedAttention
+from .identity import identity
 from .matmul import linear
 from .rows import quantise_rows, rms_norm, silu_mul
 from .weights import Int8Weight, Weight, prepare_weight
@@ -39,7 +39,10 @@ class TritonOps(TensorOps):
         self._paged.begin(step)
 
     def describe(self) -> dict[str, str]:
-        return {"kernels": "triton", "triton": triton.__version__}
+        return identity()
+
+    def variance(self, *, adapters: bool) -> str:
+        return "PyTorch computes what adapters add, in an order that depends on the batch" if adapters else ""
 
     def prepare_linear(self, parts: Sequence[Tensor | QuantisedLinear], biases: Sequence[Tensor | None] = ()) -> Weight:
         bias = self._joined_bias([part.shape[0] for part in parts], biases or [None] * len(parts))

@@ -9,10 +9,10 @@ import triton
 # Parts of K are multiples of it: the widest tile of any kind of weights, so that all kinds are split alike.
 PART_STEP = 256
 # A part along K is at least so long, as each costs a row of partial sums.
-_SHORTEST_PART = 1024
+SHORTEST_PART = 1024
 # The programs that a product of few tokens is cut into, if K allows. It is meant for cards of 100 to 150 multiprocessors, and is no
 # function of the card, so that all cards add in the same order.
-_PROGRAMS = 512
+PROGRAMS = 512
 _CHANNELS = 64
 
 
@@ -40,8 +40,8 @@ class Tile:
 
 def split_along_k(channels: int, columns: int) -> Split:
     """By the weights' shape [N, K] alone: never by the tokens, nor by the card."""
-    wanted = triton.cdiv(_PROGRAMS, triton.cdiv(channels, _CHANNELS))
-    parts = max(1, min(wanted, columns // _SHORTEST_PART))
+    wanted = triton.cdiv(PROGRAMS, triton.cdiv(channels, _CHANNELS))
+    parts = max(1, min(wanted, columns // SHORTEST_PART))
     width = triton.cdiv(triton.cdiv(columns, parts), PART_STEP) * PART_STEP
     return Split(triton.cdiv(columns, width), width)
 
@@ -51,6 +51,6 @@ def choose_tile(tokens: int, channels: int, split: Split, *, coded: bool) -> Til
     if tokens <= 64:
         return Tile(_CHANNELS, max(16, triton.next_power_of_2(tokens)), warps=4, stages=4, apart=split.parts > 1)
     # Parts are summed apart as long as there are too few tiles for the card without that.
-    if triton.cdiv(tokens, 128) * triton.cdiv(channels, 128) < _PROGRAMS // 4:
+    if triton.cdiv(tokens, 128) * triton.cdiv(channels, 128) < PROGRAMS // 4:
         return Tile(_CHANNELS, 64, warps=4, stages=4, apart=split.parts > 1)
     return Tile(128, 64 if coded else 128, warps=8, stages=2 if coded else 3, apart=False)

@@ -41,6 +41,12 @@ class Usage(_Shape):
     estimated: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class Recording(_Shape):
+    """Whether the answer's records were written before its end; in the last event of a stream of a recorded call."""
+
+    recorded: bool
+
+
 class TopLogprob(_Shape):
     """One alternative at a position; -9999.0 stands for a probability of zero."""
 
@@ -99,13 +105,21 @@ class ChatMessage(_Shape):
 
 
 class ChatChoice(_Shape):
-    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it."""
+    """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it.
+
+    ``token_ids`` are vLLM's; ``logits_hashes`` has 16 hexadecimal digits for each, see the README.
+    Those of a beam search have the sum of their tokens' logprobs, and the score that they are ordered by.
+    """
 
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(_Shape):
@@ -119,6 +133,7 @@ class ChatCompletion(_Shape):
     system_fingerprint: str
     choices: list[ChatChoice]
     usage: Usage
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -177,6 +192,10 @@ class ChatChunkChoice(_Shape):
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletionChunk(_Shape):
@@ -190,6 +209,8 @@ class ChatCompletionChunk(_Shape):
     system_fingerprint: str
     choices: list[ChatChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(_Shape):
@@ -209,6 +230,11 @@ class CompletionChoice(_Shape):
     logprobs: LegacyLogprobs | None
     finish_reason: Literal["stop", "length", "content_filter"] | None
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
+    token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -222,6 +248,7 @@ class Completion(_Shape):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class Embedding(_Shape):
@@ -262,6 +289,30 @@ class Model(_Shape):
     parent: None
     max_model_len: int | None
     state: str
+
+
+class DeterministicModes(_Shape):
+    """The strongest mode that a model's engine honours (``mode``), why it has no stronger one (``limit``), and the mode of requests that
+    ask for none (``default``)."""
+
+    mode: Literal["off", "seeded", "bitwise"]
+    default: Literal["off", "seeded", "bitwise"]
+    limit: str | None
+
+
+class Numerics(_Shape):
+    """What a model's answers depend on, by name, and the fingerprint that answers carry for it."""
+
+    fingerprint: str
+    model: str
+    parts: dict[str, str]
+
+
+class DescribedModel(Model):
+    """A model with what is known of how it computes; of names that leave the choice of the model to the router there is nothing to say."""
+
+    deterministic: DeterministicModes | msgspec.UnsetType = msgspec.UNSET
+    numerics: Numerics | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ModelList(_Shape):

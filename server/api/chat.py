@@ -13,11 +13,13 @@ from pennyweight.server.types import Delta, Finished, Request, Started
 from .chat_answer import ChatCollector, ChatShape, ChatStream
 from .chat_request import ChatRequest, to_request
 from .chat_tools import ToolUse, tool_use
+from .determinism import determinism_of
 from .exchange import Answer, Call, Observer, StreamAnswer, json_answer
 from .generation import observed, stream_answer
 from .parameters import REFUSED_IN_CHAT, SILENT_IN_CHAT
 from .reading import read
 from .routing import routing_of
+from .token_fields import TokenFields
 
 
 async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
@@ -32,7 +34,9 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         n=request.sampling.n,
         has_logprobs=bool(chat.logprobs),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        is_recorded=call.recording is not None,
         may_call=tools.may_call,
+        tokens=TokenFields(request.wants_token_ids, request.hash_logits),
         new_parser=tools.new_parser,
     )
     if chat.stream:
@@ -60,6 +64,7 @@ def request_of(call: Call, chat: ChatRequest, engine: Engine, deadline: float | 
         tenant=call.tenant,
         cache=call.cache,
         routing=routing_of(call, chat),
+        determinism=determinism_of(call, chat),
         deadline=deadline,
     )
     return request, tools
@@ -93,6 +98,6 @@ async def _stream(engine: Engine, request: Request, observer: Observer, shape: C
                     stream = ChatStream(shape, event)
                     opening = stream.opening()
                 case Finished() if stream:
-                    yield stream.closing(event.usage)
+                    yield opening + stream.closing(event.usage, event.is_recorded)
                     return
     raise EngineFailed("The engine's answer ended before it was whole.")

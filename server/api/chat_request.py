@@ -15,6 +15,7 @@ from pennyweight.server.types import (
     NO_CACHE_CONTROL,
     CacheControl,
     ChatPrompt,
+    Determinism,
     Message,
     Request,
     Routing,
@@ -22,12 +23,13 @@ from pennyweight.server.types import (
     ToolChoice,
 )
 
+from .bounds import check_at_most
 from .cache_control import with_body
 from .chat_tools import ToolUse
 from .constraints import output_constraint
 from .fields import GenerationFields
 from .messages import NamedToolChoice, WireMessage, WireTool, to_messages
-from .sampling import check_at_most, check_common, sampling_params
+from .sampling import check_common, sampling_params
 
 # What a chat template reads that has a place of its own in a request, or that only the model sets.
 _NOT_TEMPLATE_KWARGS = frozenset(
@@ -63,6 +65,7 @@ def to_request(
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
     routing: Routing | None = None,
+    determinism: Determinism | None = None,
 ) -> Request:
     """The engine-neutral request. Raises InvalidRequest or UnsupportedParameter under the parameter's name."""
     check_common(chat, limits)
@@ -102,6 +105,9 @@ def to_request(
         deadline=deadline,
         tenant=tenant,
         cache=with_body(cache, chat.cache),
+        determinism=determinism,
+        hash_logits=bool(chat.logits_hashes),
+        wants_token_ids=bool(chat.return_token_ids),
         routing=routing,
     )
 

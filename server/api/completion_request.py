@@ -9,12 +9,21 @@ from msgspec import Meta
 
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, InvalidType
-from pennyweight.server.types import NO_CACHE_CONTROL, CacheControl, Request, Routing, TextPrompt, TokensPrompt
+from pennyweight.server.types import (
+    NO_CACHE_CONTROL,
+    CacheControl,
+    Determinism,
+    Request,
+    Routing,
+    TextPrompt,
+    TokensPrompt,
+)
 
+from .bounds import check_at_most, check_length
 from .cache_control import with_body
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
-from .sampling import check_at_most, check_common, check_length, sampling_params
+from .sampling import check_common, sampling_params
 
 _T = TypeVar("_T")
 
@@ -40,6 +49,7 @@ def to_requests(
     tenant: str = "",
     cache: CacheControl = NO_CACHE_CONTROL,
     routing: Routing | None = None,
+    determinism: Determinism | None = None,
     deadline: float | None = None,
 ) -> list[Request]:
     """One engine-neutral request for each prompt. Raises InvalidRequest or UnsupportedParameter."""
@@ -72,6 +82,9 @@ def to_requests(
             deadline=deadline,
             tenant=tenant,
             cache=asked,
+            determinism=determinism,
+            hash_logits=bool(completion.logits_hashes),
+            wants_token_ids=bool(completion.return_token_ids),
             routing=routing,
         )
         for place, prompt in enumerate(prompts)

@@ -78,10 +78,17 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     guided_grammar: str | None = None
+    deterministic: bool | Literal["off", "seeded", "bitwise"] | None = None
+    return_token_ids: bool | None = None
+    logits_hashes: bool | None = None
     cache: bool | None = None
     timeout: Seconds | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     user: str | None = None
+    use_beam_search: bool | None = None
+    best_of: Count | None = None
+    length_penalty: Annotated[float, Meta(ge=-5, le=5)] | None = None
+    early_stopping: bool | Literal["never"] | None = None
     metadata: dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None = None
     service_tier: Annotated[str, Meta(max_length=64)] | None = None
     max_cost: Annotated[float, Meta(ge=0)] | None = None

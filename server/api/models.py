@@ -34,10 +34,16 @@ def list_models(engines: Mapping[str, Engine], routes: Mapping[str, Engine]) -> 
 
 
 def retrieve_model(engines: Mapping[str, Engine], routes: Mapping[str, Engine], name: str) -> Answer:
-    """One model. Raises ModelNotFound, or ModelLoading while it is not known what it can do."""
+    """One model, with the modes of determinism that it honours and its manifest. Raises ModelNotFound, or ModelLoading while it is not known what it can do."""
     if name in routes:
         return json_answer(_route_object(routes, name))
-    return json_answer(_model_object(engines, name))
+    known = find_engine(engines, name).capabilities()
+    modes = {
+        "mode": known.determinism.value,
+        "default": known.default_determinism.value,
+        "limit": known.variance or None,
+    }
+    return json_answer({**_model_object(engines, name), "deterministic": modes, "numerics": known.manifest})
 
 
 def _route_object(routes: Mapping[str, Engine], name: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ OPERATIONS = (
         method="get",
         id="retrieveModel",
         summary="Tell of one model",
-        answer=answers.Model,
+        answer=answers.DescribedModel,
         refused=(401, 404, 503),
     ),
     Operation(

@@ -217,6 +217,8 @@ def _own(started: Started, request: Request, key: bytes, result: CacheResult, ag
         cache=result.value if started.cache is None else started.cache,
         cache_key=key,
         cache_age=age,
+        # How a kept answer came about is not how this request came by it.
+        inputs={} if result is CacheResult.HIT else started.inputs,
     )
 
 

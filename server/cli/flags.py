@@ -256,6 +256,14 @@ FLAGS = (
     ),
     Flag(("--enforce-eager/--no-enforce-eager",), "engine", "enforce_eager", bool, "Do without CUDA graphs.", ENGINE),
     Flag(
+        ("--deterministic",),
+        "engine",
+        "deterministic",
+        str,
+        "For requests that ask for none: off, seeded (choices follow from the seed) or bitwise (every logit is the same to the bit).",
+        ENGINE,
+    ),
+    Flag(
         ("--threads",), "engine", "threads", int, "Threads that compute on a CPU. By default all usable cores.", ENGINE
     ),
     Flag(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import re
 import time
@@ -18,6 +17,7 @@ import msgspec
 from pennyweight.server.errors import ConfigError, InvalidRequest, ModelError, ModelNotFound
 from pennyweight.server.types import Adapter, Embeddings, EmbedRequest, Event, Request
 
+from .adapted import with_adapter
 from .around import EngineAround
 from .base import Capabilities, Engine, Leased
 from .local.peft_adapter import CONFIG_FILE, WEIGHTS_FILE, adapter_digest, read_peft_adapter
@@ -119,7 +119,7 @@ class AdapterEngine(EngineAround):
             digest = self._directory.describe(self._name).digest
         except (ModelError, ModelNotFound):
             return found  # and ``generate`` says why
-        return dataclasses.replace(found, fingerprint=f"{found.fingerprint}-{digest[:16]}")
+        return with_adapter(found, digest)
 
     def lease(self) -> AbstractAsyncContextManager[None]:
         return self._engine.lease() if isinstance(self._engine, Leased) else contextlib.nullcontext()

@@ -11,9 +11,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
-from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request
+from pennyweight.server.types import Determinism, Embeddings, EmbedRequest, Event, Prompt, Request
 
 from .features import GENERATION_FEATURES, Feature
+from .manifest import Manifest
 
 # The ``tool_format`` of engines whose deltas carry the tool calls, already told from the text.
 UPSTREAM_CALLS = "upstream"
@@ -54,6 +55,10 @@ class Capabilities:
     UnsupportedParameter. ``embedding_sizes`` are the lengths that embeddings may have, the largest of them uncut; empty
     where that isn't known. ``is_repeatable`` is false where the same request may be answered otherwise under the same fingerprint,
     whatever it fixes: no answer is then to be kept and given again.
+
+    ``determinism`` is the strongest mode that a request may ask for, ``variance`` why there is none stronger; ``adapter_variance``, where
+    there is any, why answers with an adapter are SEEDED at most. ``default_determinism`` is for requests that ask for none.
+    ``manifest`` is what ``fingerprint`` stands for, None where that is not known.
     """
 
     model: str
@@ -68,6 +73,17 @@ class Capabilities:
     features: frozenset[Feature] = GENERATION_FEATURES
     embedding_sizes: frozenset[int] = frozenset()
     is_repeatable: bool = True
+    determinism: Determinism = Determinism.OFF
+    variance: str = "nothing is known of how it computes"
+    adapter_variance: str = ""
+    default_determinism: Determinism = Determinism.OFF
+    manifest: Manifest | None = None
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether a request may say what its choices are drawn by."""
+        return Feature.SEED in self.features
+
     details: dict[str, str] = field(default_factory=dict)
 
 

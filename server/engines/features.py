@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
 from pennyweight.server.types import ChatPrompt, ConstraintKind, EmbedRequest, Request, TokensPrompt
 
+from .determinism import honoured
+
 if TYPE_CHECKING:
     from .base import Capabilities
 
@@ -18,6 +20,7 @@ class Feature(enum.StrEnum):
 
     N = "n"
     SEED = "seed"
+    BEAM_SEARCH = "use_beam_search"
     STOP = "stop"
     LOGPROBS = "logprobs"
     PROMPT_LOGPROBS = "prompt_logprobs"
@@ -50,6 +53,8 @@ class Feature(enum.StrEnum):
     DETOKENIZE = "/detokenize"
     BOUNDED_NUMBERS = "numbers in JSON that end by themselves"
     ADAPTERS = "model: an adapter's name"
+    TOKEN_IDS = "return_token_ids"
+    LOGITS_HASHES = "logits_hashes"
     CACHED_TOKENS = "usage.prompt_tokens_details.cached_tokens"
     GENERATION = "/v1/chat/completions, /v1/completions"
     EMBEDDINGS = "/v1/embeddings"
@@ -71,7 +76,7 @@ _CONSTRAINTS = {
 
 
 def refuse_unsupported(request: Request, capabilities: Capabilities) -> None:
-    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do.
+    """Raise UnsupportedParameter for the first thing that the request uses and the engine can't do, its mode of determinism the last.
 
     Raises InvalidRequest under ``model`` for a model that writes no text at all.
     """
@@ -82,6 +87,7 @@ def refuse_unsupported(request: Request, capabilities: Capabilities) -> None:
             raise UnsupportedParameter(
                 f"The engine of {request.model} ({capabilities.engine}) does not support '{feature}'.", param=param
             )
+    honoured(request, capabilities)
 
 
 def refuse_unsupported_embedding(request: EmbedRequest, capabilities: Capabilities) -> None:
@@ -112,6 +118,7 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
     flags = {
         Feature.N: sampling.n > 1,
         Feature.SEED: sampling.seed is not None,
+        Feature.BEAM_SEARCH: sampling.beam_search is not None,
         Feature.STOP: bool(sampling.stop),
         Feature.LOGPROBS: sampling.logprobs is not None,
         Feature.PROMPT_LOGPROBS: sampling.prompt_logprobs is not None,
@@ -124,6 +131,8 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
         Feature.INCLUDE_STOP_STR: sampling.include_stop_str_in_output,
         Feature.IGNORE_EOS: sampling.ignore_eos,
         Feature.PRIORITY: request.priority != 0,
+        Feature.TOKEN_IDS: request.wants_token_ids,
+        Feature.LOGITS_HASHES: request.hash_logits,
     }
     yield from ((feature, feature.value) for feature, is_used in flags.items() if is_used)
     if sampling.presence_penalty or sampling.frequency_penalty:

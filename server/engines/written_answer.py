@@ -22,6 +22,7 @@ from pennyweight.server.types import (
 )
 
 from .base import Capabilities, EngineStats, Health, HealthState
+from .determinism import honoured
 from .features import Feature, refuse_unsupported
 from .token_estimate import CHARACTERS_PER_TOKEN, estimated, estimated_prompt
 
@@ -71,6 +72,7 @@ class WrittenEngine(ABC):
             fingerprint=capabilities.fingerprint,
             prompt_text=prompt.text if isinstance(prompt, TextPrompt) else "",
             queue_seconds=0.0,
+            determinism=honoured(request, capabilities),
         )
         for index in range(request.sampling.n):
             for delta in _deltas(index, text, reason, stop):

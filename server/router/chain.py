@@ -148,7 +148,10 @@ class Chain:
         """One model's events, none before the first of its answer is there."""
         latency = self._router.latency[target.name]
         asked = msgspec.structs.replace(
-            request, model=target.name, routing=None, priority=request.priority or decision.tier.settings.priority
+            decision.tier.asked(request),
+            model=target.name,
+            routing=None,
+            priority=request.priority or decision.tier.settings.priority,
         )
         patience = decision.tier.settings.first_token_timeout
         began, first = self._clock(), None

@@ -14,7 +14,17 @@ from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
 from pennyweight.server.errors import InvalidRequest, ModelLoading, PennyweightError
-from pennyweight.server.types import DroppedAnswer, Embeddings, EmbedRequest, Event, Finished, Prompt, Request, Started
+from pennyweight.server.types import (
+    Determinism,
+    DroppedAnswer,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Finished,
+    Prompt,
+    Request,
+    Started,
+)
 
 from .cascade.cascade import Cascade
 from .chain import Chain, Tries
@@ -59,12 +69,15 @@ class RouterEngine:
         decision = self._router.decide(request, self._tiers)
         if decision.refusal is not None:
             raise decision.refusal
+        return self._explained(decision)
+
+    def _explained(self, decision: Decision) -> dict[str, Any]:
         return {
             "tier": decision.tier.name,
             "policy": decision.policy,
             "reason": decision.choice.reason,
             "scores": dict(decision.choice.scores),
-            "model": decision.chain[0].name,
+            "model": decision.chain[0].name if decision.chain else None,
             "chain": [target.name for target in decision.chain],
             "fallbacks": [target.name for target in decision.chain[decision.num_own :]],
             "escalation": self._escalation(decision),
@@ -84,6 +97,9 @@ class RouterEngine:
                     self._tally.began(route, self._targets)
                     if route.dropped:
                         event = _with_cache_of_all(event, route.dropped)
+                    if request.is_recorded:
+                        inputs = {**event.inputs, "router": self._explained(decision)}
+                        event = msgspec.structs.replace(event, inputs=inputs)
                 elif isinstance(event, Finished):
                     self._tally.finished(model, event.usage, self._targets, is_given=is_given)
                 yield event
@@ -116,6 +132,7 @@ class RouterEngine:
             raise ModelLoading(f"No model of {self._name} has been loaded yet.")
         lengths = [one.max_model_len for one in known]
         kwargs = [one.template_kwargs for one in known]
+        strongest = max(known, key=lambda one: list(Determinism).index(one.determinism))
         prints = "".join(f"{one.model}={one.fingerprint};" for one in known)
         return Capabilities(
             model=self._name,
@@ -127,6 +144,8 @@ class RouterEngine:
             has_chat_template=any(one.has_chat_template for one in known),
             template_kwargs=None if None in kwargs else frozenset().union(*(one for one in kwargs if one is not None)),
             features=frozenset().union(*(one.features for one in known)) - _OF_ONE_MODEL,
+            determinism=strongest.determinism,
+            variance=strongest.variance,
         )
 
     async def tokenize(self, prompt: Prompt) -> list[int]:

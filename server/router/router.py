@@ -69,24 +69,26 @@ class Router:
         tenant = self._tenants[request.tenant]
         permitted = self._permitted(request, within, tenant)
         written = tool_format(self._engines, within)
-        refusals: dict[str, PennyweightError | None] = {}
-        for tier in permitted:
-            for target in (*tier.targets, *tier.fallbacks):
-                if target.name not in refusals:
-                    refusals[target.name] = self._refusal(target, request, tenant, written)
+        found = {
+            tier.name: {
+                target.name: self._refusal(target, tier.asked(request), tenant, written)
+                for target in (*tier.targets, *tier.fallbacks)
+            }
+            for tier in permitted
+        }
         asked = request.routing.tier if request.routing is not None else None
         wanted = [tier for tier in permitted if asked in (None, tier.name)]
-        able = [tier for tier in wanted if any(refusals[one.name] is None for one in (*tier.targets, *tier.fallbacks))]
+        able = [tier for tier in wanted if None in found[tier.name].values()]
         refusal = None
         if not able:
-            refusal = _refused([refusals[one.name] for tier in wanted for one in (*tier.targets, *tier.fallbacks)])
-            able = [tier for tier in wanted if _kept(tier, refusals)]
+            refusal = _refused([error for tier in wanted for error in found[tier.name].values()])
+            able = [tier for tier in wanted if _kept(tier, found[tier.name])]
             if not able:
                 raise refusal
         policy, choice = self._chosen(request, able)
 
         def decided(choice: Choice) -> Decision:
-            return self._decision(request, policy, choice, permitted, refusals, refusal)
+            return self._decision(request, policy, choice, permitted, found, refusal)
 
         decision = decided(choice)
         if choice.stronger is None:
@@ -127,10 +129,12 @@ class Router:
         policy: str,
         choice: Choice,
         permitted: Sequence[Tier],
-        refusals: Mapping[str, PennyweightError | None],
+        found: Mapping[str, Mapping[str, PennyweightError | None]],
         refusal: PennyweightError | None,
     ) -> Decision:
+        """``found`` is why each model of each tier can't take the request, None for one that can."""
         tier = next(one for one in permitted if one.name == choice.tier)
+        refusals = found[tier.name]
         orders = self._orders(request, tier, refusals)
         own = sorted(
             (one for one in tier.targets if one.name in orders),
@@ -149,7 +153,7 @@ class Router:
                 Considered(
                     target=target,
                     tier=one.name,
-                    refusal=None if (error := refusals[target.name]) is None else error.message,
+                    refusal=None if (error := found[one.name][target.name]) is None else error.message,
                     order=orders.get(target.name, {}) if one is tier else {},
                 )
                 for one in permitted

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from pennyweight.server.config import ModelSettings, Settings, TierSettings, TokenPrice
 from pennyweight.server.errors import ConfigError
 from pennyweight.server.ledger.price_book import PriceBook
+from pennyweight.server.types import Determinism, Request
 
 from .target import Target
 
@@ -19,6 +22,13 @@ class Tier:
     targets: tuple[Target, ...]
     fallbacks: tuple[Target, ...]
     settings: TierSettings
+
+    def asked(self, request: Request) -> Request:
+        """What a request asks of the tier's models: in the tier's mode of determinism, where it names none itself."""
+        mode = self.settings.deterministic
+        if mode is None or request.determinism is not None:
+            return request
+        return msgspec.structs.replace(request, determinism=Determinism(mode))
 
 
 def tiers_of(settings: Settings, prices: PriceBook) -> tuple[Tier, ...]:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pennyweight.server.cache.result import GIVEN_AGAIN, KEPT, CacheResult, result_of_all
 from pennyweight.server.errors import PennyweightError
-from pennyweight.server.types import Delta, Embeddings, EmbedRequest, Finished, FinishReason, Request, Started, Usage
+from pennyweight.server.types import (
+    Delta,
+    Determinism,
+    Embeddings,
+    EmbedRequest,
+    Finished,
+    FinishReason,
+    Request,
+    Started,
+    Usage,
+)
 
 from .logs import RequestRecord
 from .metrics import ModelMetrics
@@ -62,6 +72,7 @@ class CallObserver:
             self._bound = self._metrics[route.model]
             self._record.model, self._record.route = route.model, route_header(route)
         self._note_cache(request, started)
+        self._note_determinism(started)
         if started.queue_seconds is not None:
             self._bound.queue_time.observe(started.queue_seconds)
 
@@ -91,6 +102,8 @@ class CallObserver:
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._bound, finished.usage, self._record
         self.usage = usage
+        if finished.is_recorded is not None:
+            record.recorded = "true" if finished.is_recorded and record.recorded != "false" else "false"
         if request.id in self._given:
             metrics.given_prompt_tokens.inc(usage.prompt_tokens)
             metrics.given_generation_tokens.inc(usage.completion_tokens)
@@ -104,6 +117,11 @@ class CallObserver:
         record.prompt_tokens = (record.prompt_tokens or 0) + usage.prompt_tokens
         record.completion_tokens = (record.completion_tokens or 0) + usage.completion_tokens
         record.cached_tokens = (record.cached_tokens or 0) + usage.cached_tokens
+
+    def _note_determinism(self, started: Started) -> None:
+        mode, known = started.determinism, self._record.determinism
+        if mode is not None and (known is None or Determinism(known).covers(mode)):
+            self._record.determinism = mode.value
 
     def _note_cache(self, request: Request, started: Started) -> None:
         """What the response cache did, of several requests what took the most; and how old the oldest is, if all are given again."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
@@ -176,18 +177,7 @@ def _for_choices(request: Request, steps: Sequence[Step]) -> list[Step]:
     found: list[Step] = []
     for step in steps:
         if isinstance(step, Delta):
-            found.extend(
-                Delta(
-                    index=index,
-                    text=step.text,
-                    token_ids=step.token_ids,
-                    logprobs=step.logprobs,
-                    finish_reason=step.finish_reason,
-                    stop_reason=step.stop_reason,
-                    tool_calls=step.tool_calls,
-                )
-                for index in range(request.sampling.n)
-            )
+            found.extend(msgspec.structs.replace(step, index=index) for index in range(request.sampling.n))
         else:
             found.append(step)
     return found

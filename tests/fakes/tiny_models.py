@@ -101,6 +101,7 @@ class Answer:
     logprobs: list[Logprobs] = field(default_factory=list)
     prompt_logprobs: list[Logprobs] = field(default_factory=list)
     error: str | None = None
+    logits_hashes: bytes = b""
 
 
 def submit(
@@ -110,6 +111,7 @@ def submit(
     max_tokens: int,
     seed: int = 0,
     adapter: Adapter | None = None,
+    hash_logits: bool = False,
     **choice: Any,
 ) -> None:
     core.submit(
@@ -123,6 +125,7 @@ def submit(
             arrival=0.0,
             adapter=adapter,
             salt=b"" if adapter is None else bytes.fromhex(adapter.digest),
+            hash_logits=hash_logits,
         )
     )
 
@@ -134,6 +137,7 @@ def step(core: NativeEngineCore, answers: dict[str, Answer]) -> None:
         answer.token_ids += progress.token_ids
         answer.logprobs += progress.logprobs
         answer.prompt_logprobs += progress.prompt_logprobs
+        answer.logits_hashes += progress.logits_hashes
         answer.error = answer.error or progress.error
     core.check_integrity()
 

@@ -113,7 +113,7 @@ def test_references_lead_somewhere_and_ids_are_unique() -> None:
         ("post", "/v1/embeddings", EMBEDDING | {"encoding_format": "base64"}, answers.EmbeddingList),
         ("post", "/v1/embeddings", EMBEDDING | {"input": []}, answers.ErrorAnswer),
         ("get", "/v1/models", None, answers.ModelList),
-        ("get", "/v1/models/scripted", None, answers.Model),
+        ("get", "/v1/models/scripted", None, answers.DescribedModel),
         ("get", "/v1/models/none", None, answers.ErrorAnswer),
         ("post", "/v1/models", {}, answers.ErrorAnswer),
         ("get", "/none", None, answers.ErrorAnswer),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -77,7 +79,7 @@ class SemanticCache:
         """A request's events: those of a kept answer, or of the engine, which are kept then and judge what was near."""
         if (same := self.entries.same(question.key)) is not None:
             self.results[Verdict.HIT] += 1
-            for event in self._given(same, request):
+            for event in self._given(same, request, {"verdict": Verdict.HIT, "cosine": 1.0}):
                 yield event
             return
         await self.index.remove(self.entries.expired())
@@ -96,8 +98,9 @@ class SemanticCache:
             return
         decision, entry = self._decide(policy, question, looked)
         self.results[decision.verdict] += 1
+        inputs = _inputs(policy, decision, looked) if request.is_recorded else {}
         if entry is not None and decision.verdict is Verdict.HIT:
-            for event in self._given(entry, request):
+            for event in self._given(entry, request, inputs):
                 yield event
             return
         answer = None
@@ -108,6 +111,8 @@ class SemanticCache:
                     seen.append(event)
                     if isinstance(event, Finished):
                         answer = _whole(seen)
+                    if inputs and isinstance(event, Started):
+                        event = msgspec.structs.replace(event, inputs={**event.inputs, SEMANTIC: inputs})
                     yield event
         finally:
             if answer is not None and len(self._tasks) < MAX_JUDGING:
@@ -123,7 +128,7 @@ class SemanticCache:
         place = policy.likely(wording_of(question.text), _neighbours(near))
         if place is not None:
             self.results[Verdict.HIT] += 1
-            for event in self._given(near[place][0], request):
+            for event in self._given(near[place][0], request, {"verdict": "stale", "cosine": round(near[place][1], 6)}):
                 yield event
             return
         async with aclosing(engine.generate(request)) as events:
@@ -165,8 +170,8 @@ class SemanticCache:
         found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
         return [(entry, cosine) for entry, cosine in found if entry is not None]
 
-    def _given(self, entry: Entry, request: Request) -> Iterable[Event]:
-        """A kept answer as this request's. What it says of its prompt is the other's; its usage is that of its generation."""
+    def _given(self, entry: Entry, request: Request, inputs: Mapping[str, Any]) -> Iterable[Event]:
+        """A kept answer as this request's, with what that was decided from. What it says of its prompt is the other's; its usage is that of its generation."""
         answer = self.entries.give(entry)
         yield msgspec.structs.replace(
             answer.started,
@@ -176,6 +181,7 @@ class SemanticCache:
             prompt_text="",
             queue_seconds=None,
             cache=SEMANTIC,
+            inputs={SEMANTIC: inputs} if request.is_recorded else {},
         )
         yield from answer.deltas
         yield answer.finished
@@ -235,6 +241,18 @@ class SemanticCache:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _inputs(policy: Policy, decision: Decision, looked: Looked) -> dict[str, Any]:
+    """What was decided and from what, as JSON has it: the neighbour's cosine, the log-odds of its answer's being right, and from which on one
+    is given."""
+    cosines = [cosine for _, cosine in looked.nearest]
+    return {
+        "verdict": decision.verdict,
+        "cosine": round(max(cosines), 6) if cosines else None,
+        "log_odds": decision.odds if math.isfinite(decision.odds) else None,
+        "threshold": policy.threshold if math.isfinite(policy.threshold) else None,
+    }
 
 
 def _neighbours(near: list[tuple[Entry, float]]) -> list[Neighbour]:

@@ -7,7 +7,7 @@ import msgspec
 from pennyweight.server.cache.key import request_key, takes_part
 from pennyweight.server.cache.store import StoredAnswer
 from pennyweight.server.engines.base import Capabilities
-from pennyweight.server.types import ChatPrompt, FinishReason, Request
+from pennyweight.server.types import ChatPrompt, Determinism, FinishReason, Request
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -25,12 +25,15 @@ def question_of(request: Request, capabilities: Capabilities) -> Question | None
     Only the wording of the last turn of a conversation may differ, a user's. Everything else is equal as the exact cache has it: the earlier
     turns, whose differences an embedding of the whole would drown, the parameters, the format, the model's fingerprint, the tenant.
     A request for more than one text, for probabilities or with tools takes no part: an answer may call a tool with what the other
-    wording said. Neither does one whose answer isn't fixed and that doesn't ask for the cache.
+    wording said. Neither does one whose answer isn't fixed and that doesn't ask for the cache, nor one that is to be answered the same way
+    each time: another's answer is not its own.
     """
     sampling = request.sampling
     # How old a kept answer is, is not asked here: who wants a new one, or one of some age, gets no other's.
     wanted = takes_part(request) and not request.cache.no_cache and request.cache.max_age is None
     if not wanted or sampling.n != 1 or sampling.logprobs is not None or sampling.prompt_logprobs is not None:
+        return None
+    if request.determinism not in (None, Determinism.OFF) or request.hash_logits or request.wants_token_ids:
         return None
     match request.prompt:
         case ChatPrompt(tools=(), messages=(*earlier, last)) if (

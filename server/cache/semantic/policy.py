@@ -67,6 +67,11 @@ class Policy:
         self.requests = 0
         self.expected_wrong = 0.0  # of those given, as the calibration has it
 
+    @property
+    def threshold(self) -> float:
+        """The log-odds from which on answers are given, as of the last decision."""
+        return self._threshold
+
     def note(self, wording: Wording) -> None:
         """Count the words of a text that is kept."""
         self._comparer.note(wording)

@@ -33,6 +33,7 @@ def _load(connection: Connection, path: Path, settings: EngineSettings) -> Encod
                 "max_model_len": str(core.max_model_len),
                 "dimensions": str(core.config.hidden_size),
             },
+            variance="PyTorch computes it, which adds in an order that depends on the batch",
             embedding_sizes=core.config.embedding_sizes,
         )
     )

@@ -14,9 +14,10 @@ import msgspec
 from pennyweight.server.config import FaqSettings
 from pennyweight.server.engines.answer_template import AnswerTemplate
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities, Health, HealthState
+from pennyweight.server.engines.manifest import manifest_of, versions
 from pennyweight.server.engines.written_answer import WRITTEN_FEATURES, WrittenEngine
 from pennyweight.server.errors import ConfigError, ModelError, ModelLoading, NoAnswer
-from pennyweight.server.types import ChatPrompt, Request, TextPrompt
+from pennyweight.server.types import ChatPrompt, Determinism, Request, TextPrompt
 
 from .documents import READERS, read_documents
 from .index import FaqIndex
@@ -135,16 +136,21 @@ class FaqEngine(WrittenEngine):
         entries = read_documents(self._paths)
         parts = (VERSION, self._name, self._settings.template, self._settings.threshold, entries)
         digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+        manifest = manifest_of(self._name, {"documents": digest, **versions(("bm25s", "numpy", "jinja2"))})
         capabilities = Capabilities(
             model=self._name,
             engine="faq",
-            fingerprint=f"fp_{digest[:16]}",
+            fingerprint=manifest.fingerprint,
             max_model_len=None,
             vocab_size=None,
             tool_format=UPSTREAM_CALLS,
             created=max(time for time, _, _ in stamp) // 10**9,
             features=WRITTEN_FEATURES,
             is_repeatable=False,
+            # What is found follows from the question and the documents alone; equal scores go by the entries' places.
+            determinism=Determinism.BITWISE,
+            variance="",
+            manifest=manifest,
             details={"entries": str(len(entries)), "documents": ", ".join(path.name for path in self._paths)},
         )
         return _Edition(FaqIndex(entries), capabilities, stamp)

@@ -10,6 +10,7 @@ import msgspec
 from pennyweight.server.errors import EngineFailed, InvalidRequest, PennyweightError
 from pennyweight.server.types import (
     Delta,
+    Determinism,
     Event,
     Finished,
     FinishReason,
@@ -38,13 +39,21 @@ class Answer:
     """Detokenises one request's choices and hands the events to the one who waits for them; all on the event loop."""
 
     def __init__(
-        self, request: Request, token_ids: list[int], tokenizer: Tokenizer, *, fingerprint: str, prompt_text: str
+        self,
+        request: Request,
+        token_ids: list[int],
+        tokenizer: Tokenizer,
+        *,
+        fingerprint: str,
+        prompt_text: str,
+        determinism: Determinism | None = None,
     ) -> None:
         sampling = request.sampling
         self.request = request
         self._tokenizer = tokenizer
         self._token_ids = token_ids
         self._fingerprint = fingerprint
+        self._determinism = determinism
         self._prompt_text = prompt_text
         self._num_completion = 0
         self._num_cached: int | None = None
@@ -84,6 +93,9 @@ class Answer:
         if self._num_cached is None:
             self._num_cached = progress.cached_tokens
             events.append(self._started(progress))
+        if not progress.token_ids and progress.finish_reason is None:
+            self._wake()
+            return False
         delta = self._delta(choice, progress)
         choice.is_done = delta.finish_reason is not None
         last = events[-1] if events else None
@@ -139,6 +151,7 @@ class Answer:
             prompt_token_ids=tuple(self._token_ids),
             prompt_text=self._prompt_text,
             queue_seconds=progress.queue_seconds,
+            determinism=self._determinism,
         )
 
     def _delta(self, choice: _Choice, progress: Progress) -> Delta:
@@ -159,6 +172,8 @@ class Answer:
             logprobs=tuple(self._logprob(one) for one in progress.logprobs[: len(visible)]),
             finish_reason=finish_reason,
             stop_reason=stop_reason,
+            logits_hashes=progress.logits_hashes,
+            beam_score=progress.beam_score,
         )
 
     def _logprob(self, found: Logprobs) -> TokenLogprob:
@@ -194,4 +209,6 @@ def _joined(first: Delta, second: Delta) -> Delta:
         logprobs=first.logprobs + second.logprobs,
         finish_reason=second.finish_reason,
         stop_reason=second.stop_reason,
+        logits_hashes=first.logits_hashes + second.logits_hashes,
+        beam_score=second.beam_score,
     )

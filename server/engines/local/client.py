@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib.metadata
 import json
-import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pennyweight.quantize.manifest import manifest_digest
 from pennyweight.server.config import EngineSettings, LimitSettings
+from pennyweight.server.engines.adapted import with_adapter
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
-from pennyweight.server.engines.features import (
-    ENCODER_FEATURES,
-    GENERATION_FEATURES,
-    Feature,
-    refuse_unsupported,
-    refuse_unsupported_embedding,
-)
+from pennyweight.server.engines.determinism import honoured
+from pennyweight.server.engines.features import refuse_unsupported, refuse_unsupported_embedding
 from pennyweight.server.engines.supervisor import Supervisor, Watch
-from pennyweight.server.errors import (
-    EngineDead,
-    EngineFailed,
-    InvalidRequest,
-    ModelError,
-    ModelLoading,
-    PennyweightError,
-    ShuttingDown,
-)
+from pennyweight.server.errors import EngineDead, ModelError, ModelLoading, PennyweightError, ShuttingDown
 from pennyweight.server.types import (
-    Adapter,
     Embeddings,
     EmbedRequest,
     Event,
@@ -49,7 +30,9 @@ from pennyweight.server.types import (
 
 from .answer import Answer
 from .constraint_guard import ConstraintGuard
+from .description import describe
 from .embedding_inputs import encode_inputs
+from .launch import Launch
 from .memory import process_tree_bytes
 from .messages import (
     Abort,
@@ -69,22 +52,7 @@ from .messages import (
 from .submission import check_vocabulary, make_submission, prompt_too_long
 from .text_side import TextSide, load_text_side
 from .text_threads import TextThreads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How an engine's process is started: ``python -m module FD JSON``, where the JSON is ``arguments``.
-
-    ``engine`` is its name in logs, metrics and capabilities; ``environment`` is added to the server's own. What a request uses
-    that is not among ``features`` is refused before the process hears of it; an encoder, which the process tells that it has, has its own.
-    """
-
-    engine: str
-    module: str
-    arguments: Mapping[str, Any]
-    python: str = sys.executable
-    environment: Mapping[str, str] = field(default_factory=dict)
-    features: frozenset[Feature] = GENERATION_FEATURES
+from .vectors import PendingVectors
 
 
 class LocalEngine:
@@ -116,7 +84,7 @@ class LocalEngine:
         self._max_model_len = 0
         self._vocab_size = 0
         self._answers: dict[str, Answer] = {}
-        self._vectors: dict[str, asyncio.Future[tuple[bytes, ...]]] = {}
+        self._vectors = PendingVectors()
         self._stats = Stats()
         self._sleep_levels: frozenset[int] = frozenset()
         self._is_asleep = False
@@ -193,8 +161,16 @@ class LocalEngine:
         if submission.constraint is not None and self._guard is not None:
             await self._guard.check(submission.constraint)
         self._ready()  # it may have gone down meanwhile
-        fingerprint = _fingerprint(capabilities, request.adapter)
-        answer = Answer(request, token_ids, text.tokenizer, fingerprint=fingerprint, prompt_text=prompt_text)
+        if request.adapter is not None:
+            capabilities = with_adapter(capabilities, request.adapter.digest)
+        answer = Answer(
+            request,
+            token_ids,
+            text.tokenizer,
+            fingerprint=capabilities.fingerprint,
+            determinism=honoured(request, capabilities),
+            prompt_text=prompt_text,
+        )
         self._answers[request.id] = answer
         try:
             self._supervisor.send(frame(submission))
@@ -219,14 +195,14 @@ class LocalEngine:
             vocab_size=self._vocab_size,
         )
         self._ready()  # it may have gone down meanwhile
-        vectors = self._vectors[request.id] = asyncio.get_running_loop().create_future()
+        vectors = self._vectors.expect(request.id)
         try:
             packed = tuple(np.asarray(token_ids, dtype="<i4").tobytes() for token_ids in inputs)
             self._supervisor.send(frame(Embed(request_id=request.id, inputs=packed, dimensions=request.dimensions)))
             usage = Usage(prompt_tokens=sum(map(len, inputs)), completion_tokens=0)
             return Embeddings(vectors=await vectors, usage=usage)
         finally:
-            del self._vectors[request.id]
+            self._vectors.forget(request.id)
             if vectors.cancelled():
                 self._supervisor.send(frame(Abort(request.id)))
 
@@ -351,7 +327,7 @@ class LocalEngine:
                     if answer is not None and answer.advance(progress):
                         self._supervisor.send(frame(Abort(progress.request_id, progress.index)))
             case Embedded() as message:
-                self._on_embedded(message)
+                self._vectors.take(message)
             case Loading(done=done, total=total):
                 self._on_loading(done, total)
             case Failed(message=message, is_permanent=is_permanent):
@@ -365,45 +341,18 @@ class LocalEngine:
             case Ready() as message:
                 self._on_ready(message)
 
-    def _on_embedded(self, message: Embedded) -> None:
-        vectors = self._vectors.get(message.request_id)
-        if vectors is not None and not vectors.done():  # else cancelled a moment ago
-            if message.error is None:
-                vectors.set_result(message.vectors)
-            else:
-                blame = InvalidRequest(message.error, param=message.param)
-                vectors.set_exception(EngineFailed(message.error) if message.param is None else blame)
-
     def _on_ready(self, message: Ready) -> None:
         loop = asyncio.get_running_loop()
         if self._text is None:
             # The child was faster than the tokenizer: look again when that is there.
             loop.call_later(0.01, self._on_ready, message)
             return
-        text = self._text
-        parts = message.fingerprint | {
-            "tokenizer": text.tokenizer.hash,
-            "template": hashlib.sha256((text.template.source if text.template else "").encode()).hexdigest(),
-            "pennyweight": importlib.metadata.version("pennyweight"),
-        }
-        if (manifest := manifest_digest(self._path)) is not None:
-            parts["quantization"] = manifest
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        try:
+            self._capabilities = describe(self._name, self._path, self._launch, message, self._text, self._settings)
+        except ModelError as error:
+            self._supervisor.mark_failed(str(error))
+            return
         self._max_model_len, self._vocab_size = message.max_model_len, message.vocab_size
-        self._capabilities = Capabilities(
-            model=self._name,
-            engine=self._launch.engine,
-            fingerprint=f"fp_{digest[:16]}",
-            max_model_len=message.max_model_len,
-            vocab_size=message.vocab_size,
-            tool_format=text.tool_format,
-            has_chat_template=text.template is not None,
-            template_kwargs=text.template.variables if text.template else frozenset(),
-            created=int(self._path.stat().st_mtime),
-            features=ENCODER_FEATURES if message.embedding_sizes else self._launch.features,
-            embedding_sizes=message.embedding_sizes,
-            details=message.details,
-        )
         self._sleep_levels = message.sleep_levels
         self._supervisor.mark_ready()
         self._has_turned(is_asleep=False)
@@ -416,12 +365,4 @@ class LocalEngine:
     def _fail_all(self, error: PennyweightError) -> None:
         for answer in self._answers.values():
             answer.fail(error)
-        for vectors in self._vectors.values():
-            if not vectors.done():
-                vectors.set_exception(error)
-
-
-def _fingerprint(capabilities: Capabilities, adapter: Adapter | None) -> str:
-    if adapter is None:
-        return capabilities.fingerprint
-    return f"fp_{hashlib.sha256(f'{capabilities.fingerprint} {adapter.digest}'.encode()).hexdigest()[:16]}"
+        self._vectors.fail(error)

@@ -9,7 +9,7 @@ import msgspec
 
 from pennyweight.server.engines.base import EngineWork
 from pennyweight.server.engines.frames import pack_frame
-from pennyweight.server.types import Adapter, Constraint, FinishReason
+from pennyweight.server.types import Adapter, BeamScore, BeamSearch, Constraint, FinishReason
 
 from .token_choice import TokenChoice
 
@@ -18,7 +18,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     """A request with its prompt tokenised (int32, little-endian) and every default filled in; a choice for each seed.
 
     ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that
-    the seeds follow from one that the request gave, and are not random.
+    the seeds follow from one that the request gave, and are not random. With ``hash_logits`` progress carries hashes of the logits.
+    With a ``beam_search`` all choices are found by one search.
     """
 
     request_id: str
@@ -32,6 +33,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     is_seeded: bool = False
     adapter: Adapter | None = None
     salt: bytes = b""
+    hash_logits: bool = False
+    beam_search: BeamSearch | None = None
 
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):
@@ -73,7 +76,9 @@ class Loading(msgspec.Struct, frozen=True, array_like=True, tag="loading"):
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=True):
     """The model is loaded and takes requests. ``embedding_sizes`` are an encoder's: it makes vectors and no text.
 
-    ``sleep_levels`` are those that ``Sleep`` may ask for.
+    ``sleep_levels`` are those that ``Sleep`` may ask for. ``variance`` says why the same request's logits may differ with what else runs,
+    empty where they are the same to the bit, and ``adapter_variance`` why they may where it has an adapter. ``fingerprint`` are
+    parts of the manifest.
     """
 
     max_model_len: int
@@ -82,6 +87,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready", kw_only=T
     block_size: int
     fingerprint: dict[str, str]
     details: dict[str, str]
+    variance: str
+    adapter_variance: str = ""
     embedding_sizes: frozenset[int] = frozenset()
     sleep_levels: frozenset[int] = frozenset()
 
@@ -103,10 +110,11 @@ class Logprobs(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
-    """What a step added to one choice.
+    """What a step added to one choice. ``logits_hashes`` are 8 bytes for each of ``token_ids``, where the request asked for them.
 
     ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
-    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's.
+    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's. Choices of a beam search come whole,
+    each with its ``beam_score``; the first progress then is one without tokens, when the search has begun.
     """
 
     request_id: str
@@ -120,6 +128,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     prompt_logprobs: list[Logprobs] = []
     error: str | None = None
     param: str | None = None
+    logits_hashes: bytes = b""
+    beam_score: BeamScore | None = None
 
 
 class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):

@@ -48,8 +48,10 @@ class StepResult:
 
     ``logprobs[i]`` is None where not asked for. ``prompt_logprobs`` maps a sequence's position in the batch's items to
     the logprobs of the prompt tokens that this step computed (entry j is about the token at num_computed + j + 1).
+    ``row_hashes`` are of the rows of logits that tokens were chosen from, by the places of these in ``token_ids``, where asked for.
     """
 
     token_ids: NDArray[np.int32]
     logprobs: list[PositionLogprobs | None] = field(default_factory=list)
     prompt_logprobs: dict[int, list[PositionLogprobs]] = field(default_factory=dict)
+    row_hashes: dict[int, int] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.local.client import Launch
+from pennyweight.server.engines.local.launch import Launch
 
 
 def native_launch(settings: EngineSettings, path: Path) -> Launch:

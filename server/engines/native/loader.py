@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pennyweight.quantize.formats.base import Format
+from pennyweight.server.engines.local.files_digest import files_digest
 from pennyweight.server.engines.local.gguf import GGUFModel
 from pennyweight.server.engines.local.gguf_file import GGUFFile
-from pennyweight.server.engines.local.weights_digest import weights_digest
 from pennyweight.server.errors import ModelError
 
 from .gguf_format import GGUFBlocks
@@ -50,10 +50,7 @@ class Weights(Protocol):
         ...
 
     def hash(self) -> str:
-        """A hexadecimal digest that changes with the weights, made in milliseconds.
-
-        See ``weights_digest``.
-        """
+        """A hexadecimal digest of every byte of the files (see ``files_digest``); they are read once more for it."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -169,7 +166,7 @@ class _SafetensorsWeights:
         return None
 
     def hash(self) -> str:
-        return weights_digest((file.path, file.header_bytes) for file in self._files)
+        return files_digest([file.path for file in self._files])
 
     def __enter__(self) -> Self:
         return self
@@ -232,7 +229,7 @@ class _GGUFWeights:
         return GGUFBlocks(self._model)
 
     def hash(self) -> str:
-        return weights_digest([(self._model.file.path, self._model.file.data_start)])
+        return files_digest([self._model.file.path])
 
     def __enter__(self) -> Self:
         return self

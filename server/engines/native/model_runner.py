@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from pennyweight.kernels.backend import Backend
 from pennyweight.kernels.dispatch import select_backend
 from pennyweight.kernels.geometry import Geometry
+from pennyweight.kernels.hashing import LogitsHasher
 from pennyweight.kernels.low_rank import LowRank
 from pennyweight.kernels.ops import KVCacheDtype, Precision
 from pennyweight.server.config import EngineSettings
@@ -64,11 +66,15 @@ class ModelRunner:
         torch.set_num_threads(threads)
         kv_cache_dtype = resolve_kv_cache_dtype(settings.kv_cache_dtype)
         self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager, kv_cache_dtype)
-        with open_weights(path) if weights is None else weights as weights:
-            self._weights_hash = weights.hash()
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="digest") as beside,
+            open_weights(path) if weights is None else weights as weights,
+        ):
+            digest = beside.submit(weights.hash)
             checkpoint = Checkpoint(weights, on_progress, read_format(config) or weights.own_format())
             model = FAMILIES[config.family](config, self._backend.ops, checkpoint)
             checkpoint.close()
+            self._weights_hash = digest.result()
         self.cost: ModelCost = model_cost(
             config,
             weight_bytes=self._backend.ops.weight_bytes,
@@ -90,21 +96,35 @@ class ModelRunner:
         self._max_lora_rank = settings.max_lora_rank
         self._builder = StepBuilder(geometry, self.device)
         self._sampler = Sampler(settings.max_num_seqs, config.vocab_size, self.device)
+        self._hasher = LogitsHasher(config.vocab_size, self.device)
 
     def fingerprint(self) -> dict[str, str]:
-        """Everything that the numerics depend on: equal fingerprints give equal logits for equal batches."""
+        """Everything that the numerics depend on: equal fingerprints give equal logits, for equal batches at the least."""
+        # What varies with the batch varies with the chunks that a prompt may be computed in.
+        chunks = {"max_num_batched_tokens": str(self.max_step_tokens)} if self.variance() else {}
         return {
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
             "kv_cache_dtype": str(self._backend.kv_cache_dtype),
+            "torch": str(torch.__version__),
+            **chunks,
             **self.kernels,
         }
 
+    def variance(self, *, adapters: bool = False) -> str:
+        """As in ``Backend``."""
+        return self._backend.variance(adapters=adapters)
+
     @property
     def kernels(self) -> dict[str, str]:
-        """Which kernels compute, as they call themselves."""
+        """Which kernels compute and where, as they call themselves, and all else that their numerics depend on."""
         return self._backend.describe()
+
+    @property
+    def kernels_name(self) -> str:
+        """The same for people: such as "cpu avx512"."""
+        return " ".join(self.kernels[name] for name in ("kernels", "isa") if name in self.kernels)
 
     def execute(self, batch: Batch) -> StepResult:
         """Compute a batch and choose a token for each of its sequences that has reached its last token.
@@ -128,6 +148,7 @@ class ModelRunner:
             if planned.sampling:
                 rows = planned.sampling_rows
                 wanted = logits if rows is None else logits[torch.from_numpy(rows).to(self.device)]
+                self._hash_rows(wanted, planned.sampling, result)
                 token_ids, logprobs = self._sampler.choose(wanted, planned.sampling)
                 chosen.append(token_ids)
                 result.logprobs += logprobs
@@ -154,6 +175,10 @@ class ModelRunner:
             self._free_rows.append(sequence.row)
             sequence.row = -1
 
+    def copy_blocks(self, copies: list[tuple[int, int]]) -> None:
+        """Copy keys and values of whole blocks (from, to), between steps."""
+        self._backend.copy_blocks([source for source, _ in copies], [destination for _, destination in copies])
+
     def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
         """Read an adapter, in any thread. Raises ModelError for one that doesn't fit the model."""
         return load_adapter(adapter, self._projections, max_rank=self._max_lora_rank)
@@ -164,6 +189,14 @@ class ModelRunner:
             self._backend.place_adapter(slot, adapter)
         except torch.OutOfMemoryError as error:
             raise ModelError(f"the memory of {self.device} has no room for it") from error
+
+    def _hash_rows(self, logits: torch.Tensor, sequences: list[Sequence], result: StepResult) -> None:
+        """Note the hashes that sequences ask for; their rows of logits are the model's own still."""
+        rows = [index for index, one in enumerate(sequences) if one.hash_logits]
+        if rows:
+            hashes = self._hasher.rows(logits, np.array(rows, dtype=np.int64)).tolist()
+            first = len(result.logprobs)
+            result.row_hashes.update((first + row, one) for row, one in zip(rows, hashes, strict=True))
 
     def _enter(self, sequence: Sequence) -> None:
         sequence.row = self._free_rows.pop()

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pennyweight.kernels.sampling import Sampled, SamplingBatch, sample
+from pennyweight.kernels.sampling import Sampled, SamplingBatch, logprobs_of, sample
 from pennyweight.server.engines.local.grammar import fill_masks
 
 from .batch import PositionLogprobs
@@ -131,15 +131,13 @@ class Sampler:
         return rows, columns
 
 
-@torch.inference_mode()
 def prompt_logprobs(logits: Tensor, targets: NDArray[np.int32], num_top: int) -> list[PositionLogprobs]:
     """Logprobs of ``targets`` [R], each the token that follows row i of the model's logits [R, V], with alternatives."""
-    logprobs = logits.log_softmax(dim=-1)
-    ids = torch.from_numpy(targets.astype(np.int64)).to(logits.device)
-    of_targets = logprobs.gather(1, ids[:, None])[:, 0].tolist()
-    top = logprobs.topk(min(num_top, logits.shape[1]), dim=-1)
-    top_ids, top_values = top.indices.to(torch.int32).cpu().numpy(), top.values.cpu().numpy()
-    return [PositionLogprobs(logprob, top_ids[index], top_values[index]) for index, logprob in enumerate(of_targets)]
+    of_targets, top_ids, top_values = logprobs_of(logits, targets, num_top)
+    return [
+        PositionLogprobs(logprob, top_ids[index], top_values[index])
+        for index, logprob in enumerate(of_targets.tolist())
+    ]
 
 
 def _logprobs(sampled: Sampled, num_top: NDArray[np.int32]) -> list[PositionLogprobs | None]:

@@ -94,7 +94,7 @@ def _loaded(path: Path, scorer: Scorer) -> Loaded:
             "dtype": str(runner.precision),
             "kv_cache_dtype": runner.fingerprint()["kv_cache_dtype"],
             "device": str(runner.device),
-            "kernels": " ".join(runner.kernels.values()),
+            "kernels": runner.kernels_name,
         },
         quantization=scorer.quantization,
         disk_bytes=_disk_bytes(path),

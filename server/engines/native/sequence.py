@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pennyweight.server.engines.local.grammar import Matcher
 
 
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+
+
 class SequenceStatus(enum.Enum):
     WAITING = enum.auto()
     RUNNING = enum.auto()
@@ -33,6 +36,9 @@ class Sequence:
     ``row`` is the model runner's persistent batch row while the sequence runs, else -1. ``leader`` is the first choice of
     the same request: the others wait for its prompt, which they then find in the prefix cache. ``adapter_slot`` is where the
     runner has its adapter, -1 for none; ``salt`` goes into its blocks' keys, so that only who has the same one shares them.
+    With ``hash_logits`` ``logits_hash`` is that of all rows of logits that tokens were chosen from so far.
+    While it ``is_held``, it waits for what others of its request bring, and is neither computed nor admitted. ``num_slots`` counts it and
+    those that are still to fork from it.
     """
 
     request_id: str
@@ -56,6 +62,10 @@ class Sequence:
     leader: Sequence | None = None
     adapter_slot: int = -1
     salt: bytes = b""
+    hash_logits: bool = False
+    logits_hash: int = 0
+    is_held: bool = False
+    num_slots: int = 1
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt
@@ -73,3 +83,13 @@ class Sequence:
         """Add a chosen token; its key and value are computed in the next step."""
         self.tokens[self.num_tokens] = token_id
         self.num_tokens += 1
+
+    def note_logits(self, row_hash: int) -> None:
+        """Take the hash of the row of logits that the next token was chosen from into the sequence's own.
+
+        SplitMix64's mixing, of which each step can be undone: whichever of the two changes, so does the result.
+        """
+        x = (self.logits_hash * 0x9E3779B97F4A7C15 + row_hash) & _MASK
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+        self.logits_hash = x ^ (x >> 31)

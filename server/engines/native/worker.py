@@ -126,10 +126,12 @@ def _load(
             details={
                 "dtype": str(runner.precision),
                 "device": str(runner.device),
-                "kernels": " ".join(runner.kernels.values()),
+                "kernels": runner.kernels_name,
                 "max_model_len": str(runner.max_model_len),
                 "kv_cache_tokens": str(runner.num_blocks * runner.block_size),
             },
+            variance=runner.variance(),
+            adapter_variance=runner.variance(adapters=True),
             sleep_levels=SLEEP_LEVELS,
         )
     )

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pennyweight.server.config import TemplateSettings
 from pennyweight.server.engines.answer_template import AnswerTemplate
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities
+from pennyweight.server.engines.manifest import manifest_of, versions
 from pennyweight.server.engines.written_answer import WRITTEN_FEATURES, WrittenEngine
-from pennyweight.server.types import Request
+from pennyweight.server.types import Determinism, Request
 
 _EXAMPLE = {"model": "name", "date": "2026-01-31", "request_id": "req-1"}
 
@@ -31,15 +32,20 @@ class TemplateEngine(WrittenEngine):
         self._template = AnswerTemplate(settings.text, _EXAMPLE | self._given, f"models.{name}.text")
         self._now = now
         digest = hashlib.sha256(f"template 1 {settings.retry_after} {settings.text}".encode()).hexdigest()
+        manifest = manifest_of(name, {"template": digest, **versions(("jinja2",))})
+        changing = self._template.fields & {"date", "request_id"}
         self._capabilities = Capabilities(
             model=name,
             engine="template",
-            fingerprint=f"fp_{digest[:16]}",
+            fingerprint=manifest.fingerprint,
             max_model_len=None,
             vocab_size=None,
             tool_format=UPSTREAM_CALLS,
             features=WRITTEN_FEATURES,
             is_repeatable=False,
+            determinism=Determinism.OFF if changing else Determinism.BITWISE,
+            variance=f"its text has {' and '.join(sorted(changing))} in it" if changing else "",
+            manifest=manifest,
         )
 
     async def start(self) -> None:

@@ -25,9 +25,9 @@ from tensorrt_llm.llmapi import KvCacheConfig, RequestError
 from tensorrt_llm.llmapi.llm_args import TorchLlmArgs
 
 from pennyweight.server.engines.local.async_worker import AsyncWorker
+from pennyweight.server.engines.local.files_digest import directory_digest
 from pennyweight.server.engines.local.link import Link
 from pennyweight.server.engines.local.messages import Failed, Progress, Ready, Stats, Submit
-from pennyweight.server.engines.local.weights_digest import directory_digest
 from pennyweight.server.errors import ModelError
 
 from .interface import lacking
@@ -171,6 +171,7 @@ def _ready(arguments: Mapping[str, Any], vocab_size: int, tokens_per_block: int)
             "max_model_len": str(arguments["max_seq_len"]),
             "tensorrt_llm": VERSION,
         },
+        variance="TensorRT-LLM chooses its kernels by the batch",
     )
 
 

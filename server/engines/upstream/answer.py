@@ -9,6 +9,7 @@ from pennyweight.server.engines.token_estimate import estimated, estimated_promp
 from pennyweight.server.types import (
     ChatPrompt,
     Delta,
+    Determinism,
     Event,
     Finished,
     FinishReason,
@@ -54,12 +55,20 @@ class Progress:
 class Answer:
     """Reads one try's stream. ``hide`` takes secrets out of what an error says."""
 
-    def __init__(self, request: Request, *, fingerprint: str, hide: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        *,
+        fingerprint: str,
+        hide: Callable[[str], str],
+        determinism: Determinism | None = None,
+    ) -> None:
         prompt = request.prompt
         parallel = not isinstance(prompt, ChatPrompt) or prompt.tool_choice.parallel
         self._request = request
         self._fingerprint = fingerprint
         self._hide = hide
+        self._determinism = determinism
         self._choices = [_ChoiceState(CallReader(parallel=parallel)) for _ in range(request.sampling.n)]
         self._has_started = False
         self._is_done = False
@@ -126,6 +135,7 @@ class Answer:
             model=self._request.model,
             fingerprint=self._fingerprint,
             prompt_text=prompt.text if isinstance(prompt, TextPrompt) else "",
+            determinism=self._determinism,
         )
 
     def _delta(self, wire: Choice) -> Delta | None:

@@ -14,10 +14,12 @@ import msgspec
 
 from pennyweight.server.config import UpstreamSettings
 from pennyweight.server.engines.base import UPSTREAM_CALLS, Capabilities, EngineStats, Health, HealthState
+from pennyweight.server.engines.determinism import honoured
 from pennyweight.server.engines.features import Feature, refuse_unsupported
+from pennyweight.server.engines.manifest import manifest_of
 from pennyweight.server.errors import DeadlineExceeded, ModelLoading, UnsupportedParameter
 from pennyweight.server.retry_budget import RetryBudget
-from pennyweight.server.types import Embeddings, EmbedRequest, Event, Prompt, Request, TokensPrompt
+from pennyweight.server.types import Determinism, Embeddings, EmbedRequest, Event, Prompt, Request, TokensPrompt
 
 from .answer import Answer
 from .api_key import read_api_key
@@ -40,6 +42,9 @@ _T = TypeVar("_T")
 
 # What a server may take to say that it is there, beyond the time to connect.
 CHECK_SECONDS = 5.0
+VARIANCE = (
+    "how another server computes is not known here (models.NAME.upstream.deterministic says what its operator promises)"
+)
 
 
 class UpstreamEngine:
@@ -89,7 +94,12 @@ class UpstreamEngine:
         for num_retries in itertools.count():
             self._waits.check()
             self._watch.refuse_if_open()
-            answer = Answer(request, fingerprint=capabilities.fingerprint, hide=self._api_key.hide)
+            answer = Answer(
+                request,
+                fingerprint=capabilities.fingerprint,
+                hide=self._api_key.hide,
+                determinism=honoured(request, capabilities),
+            )
             began = time.monotonic()
             try:
                 async with self._slots.hold():
@@ -174,16 +184,21 @@ class UpstreamEngine:
     def _made_capabilities(self, told_max_model_len: int | None) -> Capabilities:
         upstream = self._upstream
         parts = [upstream.base_url, upstream.model, upstream.dialect, upstream.parameters, self._name]
+        # Their digest alone: what is sent to the upstream may be nobody else's business.
         digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+        manifest = manifest_of(self._name, {"upstream": digest})
         return Capabilities(
             model=upstream.model or self._name,
             engine="upstream",
-            fingerprint=f"fp_{digest[:16]}",
+            fingerprint=manifest.fingerprint,
             max_model_len=upstream.max_model_len or told_max_model_len,
             vocab_size=None,
             tool_format=UPSTREAM_CALLS,
             template_kwargs=None,
             features=features(upstream),
+            determinism=Determinism(upstream.deterministic),
+            variance=VARIANCE,
+            manifest=manifest,
             details={"upstream": self._base_url, "dialect": upstream.dialect},
         )
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
-from pennyweight.server.engines.local.client import Launch
 from pennyweight.server.engines.local.interpreter import interpreter_with
+from pennyweight.server.engines.local.launch import Launch
 from pennyweight.server.errors import ConfigError, ModelError
+
+from .invariance import VARIABLE
 
 # Settings of ours that are engine arguments of the same name and meaning.
 SAME_NAMES = (
@@ -36,8 +38,9 @@ OURS: dict[str, Any] = {
 NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "enable_log_requests")
 
 
-# A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them.
-CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS})
+# A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them. Logits never leave
+# vLLM's process. Beam search is not the engine's but its HTTP server's, by other rules than ours.
+CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS, Feature.LOGITS_HASHES, Feature.BEAM_SEARCH})
 
 
 NOT_INSTALLED = (
@@ -118,8 +121,10 @@ def _environment(settings: EngineSettings, python: str) -> dict[str, str]:
         # On a CPU vLLM would leave a core idle by itself.
         "VLLM_CPU_OMP_THREADS_BIND": cpu_list(cores[: settings.threads]),
     }
+    if settings.deterministic == "bitwise":
+        ours[VARIABLE] = "1"
     if " " in python:
         # What PyTorch compiles includes headers from there, by a command line that takes the space for an end.
         ours["TORCHDYNAMO_DISABLE"] = "1"
-    statistics = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
-    return {name: value for name, value in ours.items() if name in statistics or name not in os.environ}
+    ours_alone = ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", VARIABLE)
+    return {name: value for name, value in ours.items() if name in ours_alone or name not in os.environ}

@@ -22,6 +22,7 @@ from typing import Any, Never
 import numpy as np
 import torch
 import vllm
+from vllm import envs
 from vllm.config import ModelConfig, VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
@@ -32,12 +33,13 @@ from vllm.v1.metrics.loggers import StatLoggerBase
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from pennyweight.server.engines.local.async_worker import AsyncWorker
+from pennyweight.server.engines.local.files_digest import directory_digest
 from pennyweight.server.engines.local.link import Link
 from pennyweight.server.engines.local.messages import Embed, Embedded, Failed, Progress, Ready, Stats, Submit
-from pennyweight.server.engines.local.weights_digest import directory_digest
 from pennyweight.server.errors import InvalidRequest, ModelError
 
 from .adapters import VllmAdapters
+from .invariance import refusal, variance
 from .outputs import progress_of
 from .sampling import sampling_params
 
@@ -181,6 +183,10 @@ def _load(arguments: Mapping[str, Any], recorder: Recorder) -> AsyncLLM:
     except (TypeError, ValueError, OSError) as error:
         raise ModelError(f"vLLM can't take {arguments['model']}: {_reason(error)}") from error
 
+    device = str(config.device_config.device_type)
+    if reason := refusal(device=device, is_switched_on=_is_invariant()):
+        raise ModelError(reason)
+
     def factory(config: VllmConfig, engine_index: int = 0) -> Recorder:
         return recorder
 
@@ -201,6 +207,8 @@ def _ready(engine: AsyncLLM) -> Ready:
             "weights": directory_digest(Path(model.model)),
             "config": config.compute_hash(),
             "dtype": str(model.dtype),
+            "device": _device_name(config),
+            "batch_invariant": str(_is_invariant()),
             **versions,
         },
         details={
@@ -210,10 +218,21 @@ def _ready(engine: AsyncLLM) -> Ready:
             "kv_cache_tokens": str(blocks * block_size),
             **versions,
         },
+        variance=variance(is_switched_on=_is_invariant(), quantization=model.quantization),
         embedding_sizes=_embedding_sizes(model) if model.runner_type == "pooling" else frozenset(),
         # vLLM has it for the memory of cards alone, and only where ``enable_sleep_mode`` was asked for.
         sleep_levels=frozenset({1, 2}) if model.enable_sleep_mode else frozenset(),
     )
+
+
+def _is_invariant() -> bool:
+    return bool(envs.VLLM_BATCH_INVARIANT)
+
+
+def _device_name(config: VllmConfig) -> str:
+    if config.device_config.device_type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{config.device_config.device_type} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _embedding_sizes(model: ModelConfig) -> frozenset[int]:

@@ -75,7 +75,7 @@ def test_products_are_those_of_float64(
 def test_a_row_is_the_same_to_the_bit_with_any_rows_around_it(
     device: torch.device, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "_SHORTEST_PART", 256)
+    monkeypatch.setattr(tiles, "SHORTEST_PART", 256)
     channels, columns = 16, 640 if kind != "bfloat16" else 630
     weight = prepare_weight(
         [quantised(kind, channels, columns, 64)], drawn(channels, seed=3).to(device), device, int8=False

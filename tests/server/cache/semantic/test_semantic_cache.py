@@ -362,3 +362,32 @@ async def test_a_function_may_judge() -> None:
     for text in ("how do you grow apples", "how do you now grow apples"):
         await bench.ask(text)
     assert bench.cache.judged == {"unknown": 1}
+
+
+async def test_of_a_recorded_request_it_tells_what_it_decided_from() -> None:
+    bench = Bench()
+
+    async def inputs(text: str, *, is_recorded: bool) -> Mapping[str, Any]:
+        prompt = ChatPrompt(messages=(Message(role="user", content=text),))
+        request = Request(
+            id=str(next(numbers)),
+            model="scripted",
+            prompt=prompt,
+            sampling=SamplingParams(temperature=0.0),
+            is_recorded=is_recorded,
+        )
+        events = [event async for event in bench.cache.around(bench.engine).generate(request)]
+        await bench.cache.settled()
+        assert isinstance(events[0], Started)
+        return events[0].inputs
+
+    nothing = {"verdict": "nothing", "cosine": None, "log_odds": None, "threshold": None}
+    assert await inputs("how do you grow apples", is_recorded=True) == {"semantic": nothing}
+    found = (await inputs("how do you grow apples quickly", is_recorded=True))["semantic"]
+    assert (found["verdict"], found["threshold"]) == ("explore", None)
+    assert 0.7 < found["cosine"] < 1
+    assert isinstance(found["log_odds"], float)
+    given = await inputs("how do you grow apples", is_recorded=True)
+    assert given == {"semantic": {"verdict": "hit", "cosine": 1.0}}
+    assert await inputs("how do you grow apples", is_recorded=False) == {}
+    assert await inputs("how do you grow bridges", is_recorded=False) == {}

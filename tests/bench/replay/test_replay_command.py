@@ -1,0 +1,194 @@
+"""The command, on what real servers have recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from fakes.replay_command import AS_JSON, CHAT, COMPLETIONS, chat, command, post
+from fakes.server_process import MODEL, ServerProcess, server_process
+
+from pennyweight.bench.peers.process import running
+from pennyweight.bench.replay.comparison import Verdict
+from pennyweight.bench.savings.step import Server
+from pennyweight.server.engines.local.model_store import resolve
+
+CHATS = 16
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+HERE = {**os.environ, "COLUMNS": "160"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recording, and the server that made it, which still runs."""
+
+    directory: Path
+    server: ServerProcess
+    requests: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+    """A few dozen requests of all kinds, answered beside each other by the default model."""
+    directory = tmp_path_factory.mktemp("recorded") / "recording"
+    async with server_process(record={"directory": str(directory)}) as server:
+        greedy = [post(server.client, CHAT, chat(f"Count to {place}.", temperature=0)) for place in range(CHATS // 2)]
+        drawn = [post(server.client, CHAT, chat(f"Name {place} rivers.")) for place in range(CHATS // 2)]
+        others = [
+            post(
+                server.client, COMPLETIONS, {"model": MODEL, "prompt": ["The sky", "The sea"], "max_tokens": 8, "n": 2}
+            ),
+            post(server.client, COMPLETIONS, {"model": MODEL, "prompt": [504, 6376], "max_tokens": 8, "logprobs": 1}),
+            post(server.client, COMPLETIONS, {"model": MODEL, "prompt": "One, two,", "temperature": 0, "logprobs": 1}),
+            post(server.client, CHAT, chat("A city as JSON.", temperature=0, max_tokens=40, response_format=AS_JSON)),
+            post(
+                server.client, CHAT, chat("Say yes.", stop=["e"], seed=3, presence_penalty=0.5, logit_bias={"504": 2})
+            ),
+        ]
+        await asyncio.gather(*greedy, *drawn, *others)
+        async with server.client.post(CHAT, json=chat("Stream.", stream=True, max_tokens=6)) as stream:
+            assert b"[DONE]" in await stream.read()
+        async with server.client.post(CHAT, json=chat("Too long. " * 9000)) as refused:
+            assert refused.status == 400
+        # Two prompts of one body are two records.
+        yield Recorded(directory, server, CHATS + len(others) + 1 + 2)
+
+
+def changed_copy(directory: Path, file: str, data: bytes) -> Path:
+    """The default model with another file in it."""
+    directory.mkdir()
+    for path in resolve(MODEL).iterdir():
+        (directory / path.name).symlink_to(path.resolve())
+    (directory / file).unlink(missing_ok=True)
+    (directory / file).write_bytes(data)
+    return directory
+
+
+async def test_a_recording_is_replayed_bitwise_by_a_server_of_its_own(recorded: Recorded, tmp_path: Path) -> None:
+    done = await command("replay", recorded.directory, "--bitwise", "--concurrency", "5", "--out", tmp_path)
+    assert done.code == 0, done.out + done.err
+    totals = done.totals
+    assert totals["verdicts"] == {
+        Verdict.BITWISE.value: recorded.requests - 1,
+        Verdict.REFUSED.value: 1,
+    }
+    assert totals["tokens"] == totals["matched"] > 200
+    assert totals["manifests"] == []
+    assert done.result["complaints"] == []
+    assert json.loads((tmp_path / "result.json").read_text()) == done.result
+
+
+@pytest.mark.parametrize("pace", [(), ("--concurrency", "16"), ("--trace", "--speed", "4")])
+async def test_a_running_server_replays_its_own_recording_alone_under_load_and_as_it_came(
+    recorded: Recorded, pace: tuple[str, ...]
+) -> None:
+    done = await command(
+        "replay", recorded.directory, "--against", recorded.server.url, "--bitwise", "--limit", "12", *pace
+    )
+    assert done.code == 0, done.out + done.err
+    assert done.totals["requests"] == 12
+    assert done.result["data"]["bitwise"]
+
+
+async def test_a_request_is_replayed_by_its_answers_id(recorded: Recorded) -> None:
+    answer = await post(recorded.server.client, CHAT, chat("One more."))
+    done = await command("replay", recorded.directory, answer["id"], "--against", recorded.server.url, "--bitwise")
+    assert (done.code, done.totals["requests"]) == (0, 1)
+
+
+async def test_a_flipped_bit_of_the_weights_is_found_and_named(recorded: Recorded, tmp_path: Path) -> None:
+    (weights,) = (path for path in resolve(MODEL).iterdir() if path.suffix == ".safetensors")
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    model = changed_copy(tmp_path / "model", weights.name, bytes(data))
+    done = await command("replay", recorded.directory, "--against", model, "--bitwise", "--limit", "6")
+    assert done.code == 1
+    (change,) = done.totals["manifests"]
+    assert [part["name"] for part in change["parts"]] == ["weights"]
+    assert "weights" in done.out
+    assert done.totals["verdicts"].get(Verdict.BITWISE.value, 0) < 6
+    assert not done.result["data"]["bitwise"]
+
+
+async def test_another_template_is_found_in_the_prompt_and_named(recorded: Recorded, tmp_path: Path) -> None:
+    config = json.loads((resolve(MODEL) / "tokenizer_config.json").read_text())
+    assert "You are a helpful" in config["chat_template"]
+    config["chat_template"] = config["chat_template"].replace("You are a helpful", "You are an unhelpful")
+    model = changed_copy(tmp_path / "model", "tokenizer_config.json", json.dumps(config).encode())
+    done = await command("replay", recorded.directory, "--against", model, "--limit", "4")
+    assert done.code == 0
+    assert done.totals["verdicts"] == {Verdict.PROMPT.value: 4}
+    (change,) = done.totals["manifests"]
+    assert [part["name"] for part in change["parts"]] == ["template"]
+    shown = done.totals["shown"][0]
+    assert shown["recorded_text"].startswith(" a helpful")
+    assert shown["replayed_text"].startswith(" an un")
+    # The model is the same: what it says of the recorded tokens is what was recorded.
+    assert done.result["data"]["top1_agreement"] == 1.0
+
+
+async def test_another_tokenizer_is_named(recorded: Recorded, tmp_path: Path) -> None:
+    tokenizer = json.loads((resolve(MODEL) / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20000]
+    model = changed_copy(tmp_path / "model", "tokenizer.json", json.dumps(tokenizer).encode())
+    done = await command("replay", recorded.directory, "--against", model, "--limit", "6", "--bitwise")
+    assert done.code == 1
+    assert done.totals["verdicts"].get(Verdict.PROMPT.value, 0) > 0
+    assert [part["name"] for part in done.totals["manifests"][0]["parts"]] == ["tokenizer"]
+
+
+async def test_other_chunks_on_kernels_that_vary_with_them_are_found_and_named(tmp_path: Path) -> None:
+    varying = {"PENNYWEIGHT_CPU_ISA": "none"}
+    directory = tmp_path / "recording"
+    long = "Tell me more of this. " * 20
+    async with server_process(environment=varying, record={"directory": str(directory)}) as server:
+        for place in range(3):
+            await post(server.client, CHAT, chat(f"{place}. {long}", temperature=0, max_tokens=4))
+    asked = ("replay", directory, "--bitwise", "--against")
+    same = await command(*asked, MODEL, environment={**HERE, **varying})
+    assert same.code == 0, same.out
+    other = await command(*asked, f"{MODEL} --max-num-batched-tokens 16", environment={**HERE, **varying})
+    assert other.code == 1, other.out
+    assert other.totals["verdicts"].get(Verdict.BITWISE.value, 0) < 3
+    (change,) = other.totals["manifests"]
+    assert [part["name"] for part in change["parts"]] == ["max_num_batched_tokens"]
+
+
+CONFIGURATION = {
+    "engine": {"kv_cache_memory": "256MiB"},
+    "models": {"small": {"model": MODEL, "dtype": "int8"}, "large": {"model": MODEL}},
+    "tiers": {"quick": {"models": ["small"]}, "deep": {"models": ["large"]}},
+    "router": {"policy": "length", "between": ["quick", "deep"], "default_tier": "quick", "long_prompt": 1000},
+    "response_cache": {"max_bytes": "16MiB"},
+}
+
+
+async def test_what_was_routed_cached_and_structured_is_decided_and_answered_again(tmp_path: Path) -> None:
+    directory, configuration = tmp_path / "recording", tmp_path / "server.yaml"
+    settings = {**CONFIGURATION, "record": {"directory": str(directory)}}
+    short = chat("A city as JSON.", model="auto", temperature=0, max_tokens=40, response_format=AS_JSON)
+    long = chat(
+        "A city, please. " * 120 + "As JSON.", model="auto", temperature=0, max_tokens=40, response_format=AS_JSON
+    )
+    async with running(Server(settings, configuration)) as server, aiohttp.ClientSession(server.url) as client:
+        for body in (short, long, short, short, long):
+            await post(client, CHAT, body)
+    files = list(directory.iterdir())
+    done = await command("replay", directory, "--against", configuration, "--bitwise", environment=HERE)
+    assert done.code == 0, done.out + done.err
+    totals = done.totals
+    assert totals["verdicts"] == {Verdict.BITWISE.value: 5}
+    assert (totals["routed"], totals["same_route"]) == (5, 5)
+    assert totals["cached"] == {
+        **{"requests": 5, "same_key": 5, "same_answer": 5},
+        "results": {"miss, now miss": 2, "hit, now hit": 3},
+    }
+    assert list(directory.iterdir()) == files, "a replay is not recorded"
