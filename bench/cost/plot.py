@@ -43,8 +43,9 @@ def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
             )
     axes.set_xticks(range(len(steps)), [_label(step) for step in steps])
     axes.set_ylabel("$ for a million tokens, in and out")
-    reckoned = "; hatched: reckoned by prices of tokens" if any(step.basis for step in steps) else ""
-    axes.set_title(f"What each step saves (of the first step's cost){reckoned}")
+    axes.set_title("What each step saves (of the first step's cost)")
+    if any(step.basis for step in steps):
+        axes.set_xlabel("hatched: not measured here, but reckoned by the prices of tokens")
     axes.margins(y=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)

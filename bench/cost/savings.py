@@ -10,16 +10,11 @@ import msgspec
 
 from pennyweight.bench.result import read
 
+from .estimate import Estimate
 from .waterfall import Step
 
 # Names of the steps of ``bench savings``, and what each is as a step after the one before.
 FURTHER = (("response cache", "response cache"), ("both", "router"))
-
-
-class _Ratio(msgspec.Struct, frozen=True):
-    value: float
-    low: float | None
-    high: float | None
 
 
 class _Cost(msgspec.Struct, frozen=True):
@@ -28,7 +23,7 @@ class _Cost(msgspec.Struct, frozen=True):
     free_share: float
     dear_share: float
     routed_dear_share: float | None = None
-    times_cheaper: _Ratio | None = None
+    times_cheaper: Estimate | None = None
 
 
 class _Data(msgspec.Struct, frozen=True):
