@@ -52,7 +52,9 @@ def ask(core: NativeEngineCore, adapter: Adapter | None = None, **choice: Any) -
     submit(core, "asked", PROMPT, NUM_TOKENS, seed=11, adapter=adapter, hash_logits=True, **choice)
 
 
-def alone(path: Path, *, adapter: Adapter | None = None, choice: dict[str, Any] | None = None, **settings: Any) -> Answer:
+def alone(
+    path: Path, *, adapter: Adapter | None = None, choice: dict[str, Any] | None = None, **settings: Any
+) -> Answer:
     core = make_core(path, **settings)
     ask(core, adapter, **(choice or {}))
     return run(core)["asked"]
@@ -83,7 +85,9 @@ def test_nothing_beside_a_request_changes_its_logits(model: Path, dtype: str, kv
 
 
 @needs_kernels
-@pytest.mark.parametrize(("kind", "scheme"), [("llama-tied", Scheme.W4A16), ("qwen2", Scheme.W8A8), ("qwen3", Scheme.W8A16)])
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("llama-tied", Scheme.W4A16), ("qwen2", Scheme.W8A8), ("qwen3", Scheme.W8A16)]
+)
 def test_nor_those_of_quantised_weights(kind: str, scheme: Scheme, tmp_path: Path) -> None:
     quantise_checkpoint(tmp_path, save_tiny_model(tmp_path, kind), scheme)
     assert_its_own(tmp_path, dtype="bfloat16")
