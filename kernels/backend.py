@@ -44,6 +44,10 @@ class Backend(Protocol):
         """
         ...
 
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        """Copy keys and values of whole blocks, in all layers; between steps. No block is a destination twice, or also a source."""
+        ...
+
     def run(self, step: Step) -> torch.Tensor:
         """The logits, float32 [R, V], on the device; valid until the next ``run``."""
         ...

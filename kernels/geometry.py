@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,3 +54,10 @@ class KVCache:
         if dtype is torch.int8:
             self.key_scales = torch.zeros(*rows, 1, dtype=torch.float16, device=device)
             self.value_scales = torch.zeros(*rows, 1, dtype=torch.float16, device=device)
+
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        """Copy whole blocks in all layers."""
+        source, destination = (torch.tensor(blocks, device=self.keys.device) for blocks in (sources, destinations))
+        for rows in (self.keys, self.values, self.key_scales, self.value_scales):
+            if rows is not None:
+                rows[:, destination] = rows[:, source]

@@ -51,6 +51,9 @@ class TensorBackend:
     def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
         self.ops.place_adapter(slot, adapter)
 
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        self.cache.copy_blocks(sources, destinations)
+
     @torch.inference_mode()
     def run(self, step: Step) -> Tensor:
         assert self._forward is not None, "capture() comes before run()"

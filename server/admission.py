@@ -89,7 +89,7 @@ async def read_body(scope: Scope, receive: Receive, http: HttpSettings, limits: 
     Raises UnsupportedMediaType for another type, BodyTooLarge as soon as it is known, RequestTimeout when the body has
     not come within ``http.body_timeout`` and ClientDisconnect when it never will.
     """
-    _check_media_type(scope)
+    check_media_type(scope)
     declared = header_of(scope, b"content-length", "0")
     if not declared.isdecimal() or int(declared) > limits.max_body_bytes:
         raise _too_large(limits)
@@ -120,7 +120,8 @@ def _too_large(limits: LimitSettings) -> BodyTooLarge:
     return BodyTooLarge(f"The request's body is larger than the maximum of {limits.max_body_bytes} bytes.")
 
 
-def _check_media_type(scope: Scope) -> None:
+def check_media_type(scope: Scope) -> None:
+    """Raises UnsupportedMediaType for a request whose body is not plain JSON, by its headers."""
     # A web page may send any other type (and none) to a server on its reader's machine without asking it first by CORS.
     wrong = _wrong_media_type(header_of(scope, b"content-type"))
     if wrong is not None:

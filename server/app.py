@@ -35,24 +35,30 @@ from .config import (
     UpstreamSettings,
 )
 from .config_file import PRICES_VARIABLE
+from .config_record import RecordSettings
+from .connection import AnswerAtOnce
 from .deadline import timed
-from .endpoints import Dispatch, endpoint_names, routes
+from .endpoints import Dispatch, endpoint_names, engine_paths, routes
 from .engines.base import Engine
 from .engines.in_mode import InMode
 from .errors import ConfigError, ModelError
 from .gateway import Gateway
+from .immediate import ImmediateHits
 from .ledger.price_book import PriceBook, load_prices
 from .loading import LoadingReport
 from .middleware import AccountRequests, AnswerErrors
 from .model_names import AnyEngineSettings, described_models
 from .overload.overload import Overload
-from .router.wiring import make_routing, route_names
+from .record.recorder import Recorder
+from .record.wiring import make_recorder
+from .router.wiring import Routing, make_routing, route_names
 from .serving import Serving, bind, uvicorn_config
 from .shortcuts import Shortcuts
 from .telemetry.breakers import BreakerCollector
 from .telemetry.logs import adopt_standard_logging, make_logger
 from .telemetry.metrics import Metrics
 from .telemetry.overload import OverloadCollector
+from .telemetry.recording import RecordingCollector
 from .telemetry.response_cache import AgeHistogram, ResponseCacheCollector
 from .telemetry.router import RouterCollector
 from .telemetry.semantic_cache import SemanticCacheCollector
@@ -63,15 +69,21 @@ EXPOSED_HEADERS = (
     "x-request-id",
     "x-pennyweight-warning",
     "x-pennyweight-cache",
+    "x-pennyweight-cache-key",
     "x-pennyweight-route",
+    "x-pennyweight-recorded",
     "x-pennyweight-deterministic",
     "age",
+    "warning",
     "retry-after",
 )
 
 
 class Application:
-    """The ASGI application: ``routes`` behind the middleware that every request passes."""
+    """The ASGI application: ``routes`` behind the middleware that every request passes.
+
+    ``answer_at_once`` is for the connections of a server: what it answers need not be given to the application.
+    """
 
     def __init__(
         self,
@@ -79,21 +91,31 @@ class Application:
         routes: list[Route],
         response_cache: ResponseCache | None = None,
         semantic_cache: SemanticCache | None = None,
+        answer_at_once: AnswerAtOnce | None = None,
+        recorder: Recorder | None = None,
+        routing: Routing | None = None,
     ) -> None:
         self._app = app
+        self.answer_at_once = answer_at_once
         self.routes = routes
         self.response_cache = response_cache
         self.semantic_cache = semantic_cache
+        self.recorder = recorder
+        self._routing = routing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
     async def aclose(self) -> None:
         """Let go of what the application itself has opened, once nobody calls it any more."""
+        if self.recorder is not None:
+            await self.recorder.aclose()
         if self.response_cache is not None:
             await self.response_cache.aclose()
         if self.semantic_cache is not None:
             await self.semantic_cache.aclose()
+        if self._routing is not None:
+            await self._routing.aclose()
 
 
 def create_app(
@@ -106,7 +128,7 @@ def create_app(
     prices: PriceBook | None = None,
 ) -> Application:
     """The application. ``engines`` are by each name that a client may give as ``model``; they are their owner's to close, as the
-    application is. Raises ConfigError for a response cache that can't be opened.
+    application is. Raises ConfigError for a response cache or a recording that can't be opened.
 
     ``admission`` is for an owner who drains the server, ``metrics`` for one who adds to them; ``logger`` is where the
     request lines go, by default stderr. ``prices`` is the book in which models' prices are looked up that are given by an id.
@@ -115,6 +137,11 @@ def create_app(
     version = importlib.metadata.version("pennyweight")
     metrics = metrics or Metrics(engines, version=version, routes=route_names(settings))
     around: list[Callable[[Engine], Engine]] = []
+    asked_for = [test.name for rule in settings.router.rules for test in rule.headers]
+    recorder = make_recorder(settings.record, engines, logger, headers=asked_for)
+    if recorder is not None:
+        metrics.registry.register(RecordingCollector(recorder))
+        around.append(recorder.telling)
     if settings.overload.adaptive:
         overload = Overload(settings.overload)
         metrics.registry.register(OverloadCollector(overload, metrics.engines))
@@ -128,7 +155,8 @@ def create_app(
     cache = None
     if settings.response_cache.max_bytes:
         ages = AgeHistogram(metrics.registry)
-        cache = open_cache(settings.response_cache, logger, on_hit=ages.observe)
+        stale = max((tier.stale_if_error or 0.0 for tier in settings.tiers.values()), default=0.0)
+        cache = open_cache(settings.response_cache, logger, on_hit=ages.observe, stale=stale)
         metrics.registry.register(ResponseCacheCollector(cache))
         around.append(cache.around)
     around += [InMode, timed]
@@ -148,13 +176,14 @@ def create_app(
         logger=logger,
         version=version,
         response_cache=cache,
+        recorder=recorder,
         # With prompts in the log each request has to be read.
         shortcuts=None if cache is None or settings.log.prompts else Shortcuts(cache, engines),
     )
     served = routes(gateway)
     # From the inside out. Put together here and not by Starlette, whose own two layers around them every message would pass.
     app: ASGIApp = Dispatch(served)
-    app = RequireApiKey(app, tenants)
+    app = keys = RequireApiKey(app, tenants)
     app = AnswerErrors(app, logger=logger)
     if settings.http.cors_origins:
         app = CORSMiddleware(
@@ -164,8 +193,19 @@ def create_app(
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
-    app = AccountRequests(app, logger=logger, metrics=gateway.metrics, endpoint_of=endpoint_names(served))
-    return Application(app, served, cache, semantic_cache)
+    app = accounts = AccountRequests(app, logger=logger, metrics=metrics, endpoint_of=endpoint_names(served))
+    answer_at_once = None
+    if gateway.shortcuts is not None:
+        answer_at_once = ImmediateHits(
+            gateway.shortcuts,
+            paths=engine_paths(served),
+            accounts=accounts,
+            keys=keys,
+            admission=gateway.admission,
+            metrics=metrics,
+            recorder=recorder,
+        ).answer
+    return Application(app, served, cache, semantic_cache, answer_at_once, recorder, routing)
 
 
 def serve(settings: Settings) -> int:
@@ -265,6 +305,7 @@ def describe_pipeline(settings: Settings) -> list[str]:
         f"cors: {', '.join(http.cors_origins) or 'off'}",
         f"auth: {keys}",
         f"admission: {limits.max_waiting} waiting, body {limits.max_body_bytes} bytes within {http.body_timeout:g} s",
+        f"recording: {_described_recording(settings.record)}",
         *_described_routing(settings),
         f"response cache: {_described_cache(settings.response_cache)}",
         f"overload: {_described_overload(settings.overload)}",
@@ -279,11 +320,26 @@ def _described_routing(settings: Settings) -> list[str]:
     if not settings.tiers:
         return ["router: off, for there are no tiers"]
     by = f"{router.policy} between {' and '.join(router.between)}" if router.between else router.policy
+    if router.policy == "cascade":
+        by += f", judged by {', '.join(router.cascade.judges)}"
     lines = [f"router: {by}, ordered by {', '.join(router.order)}, {router.fallback_budget:g} second tries a request"]
     for name, tier in settings.tiers.items():
         fallbacks = f", then {', '.join(tier.fallbacks)}" if tier.fallbacks else ""
         lines.append(f"tier {name}: {', '.join(tier.models)}{fallbacks}")
     return lines
+
+
+def _described_recording(record: RecordSettings) -> str:
+    if record.directory is None:
+        return "off"
+    whose = ", ".join(record.tenants) or "everybody"
+    share = "" if record.share == 1 else f" ({record.share:.2%})"
+    left_out = f", without {', '.join(record.redact)}" if record.redact else ""
+    kept = "" if record.max_age is None else f" for {record.max_age:g} s"
+    return (
+        f"requests of {whose}{share} to {record.directory}{left_out}, {'in the clear' if record.key_file is None else 'encrypted'}, "
+        f"at most {record.max_bytes} bytes{kept}; an answer waits {record.write_timeout:g} s for its record"
+    )
 
 
 def _described_cache(cache: ResponseCacheSettings) -> str:

@@ -29,10 +29,14 @@ class RequireApiKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._tenants and scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            scope.setdefault("state", {})[TENANT] = self._check(header_of(scope, b"authorization"))
+            scope.setdefault("state", {})[TENANT] = self.tenant(scope)
         await self._app(scope, receive, send)
 
-    def _check(self, authorization: str) -> str:
+    def tenant(self, scope: Scope) -> str:
+        """Whose key the request has; the empty string where none are asked for. Raises AuthenticationFailed."""
+        if not self._tenants:
+            return ""
+        authorization = header_of(scope, b"authorization")
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise AuthenticationFailed(

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .config_routing import Rule
+from .config_record import RecordSettings
+from .config_routing import CascadeSettings, Rule
 
 
 class HttpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -185,7 +186,8 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Models that will do for one kind of request, and those to fall back to, in their order, when none of them answers.
 
     ``ttft`` and ``total`` are the seconds within which the first token and the whole answer are wanted, ``tpot`` those for each token
-    after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next.
+    after the first; they order the models. A model that has given no token after ``first_token_timeout`` is left for the next. When no model
+    answers, a kept answer is given whose time in the response cache was over ``stale_if_error`` seconds ago at most (None: none).
     Of requests that wait, those of the lower ``priority`` go first. ``deterministic`` is the mode for requests that ask for none; models
     that don't honour it are then passed over.
     """
@@ -196,6 +198,7 @@ class TierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tpot: float | None = None
     total: float | None = None
     first_token_timeout: float | None = None
+    stale_if_error: float | None = None
     priority: int = 0
     deterministic: Literal["off", "seeded", "bitwise"] | None = None
 
@@ -205,19 +208,21 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     The first of ``rules`` that holds says where a request goes; else ``policy`` decides between the two tiers ``between``, the weaker first: ``length`` by the prompt's characters (``long_prompt`` and
     more are for the stronger), ``learned`` by the router in the directory ``learned``, which gives the stronger ``strong_share`` (a
-    half) of them, or as few as keep ``quality`` of its own; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
+    half) of them, or as few as keep ``quality`` of its own; ``cascade`` has the weaker answer, and the stronger where ``cascade`` is not sure of
+    that; ``default`` leaves all to ``default_tier`` (None: the first). ``order`` is what counts among a tier's models, the first thing
     first. ``data_may_leave`` is for requests of no named tenant. For each request there may be ``fallback_budget`` of a second try, taken
     over all of them; a model that failed ``failures_to_open`` times in a row rests for ``reset_seconds``.
     """
 
     default_tier: str | None = None
     rules: tuple[Rule, ...] = ()
-    policy: Literal["default", "length", "learned"] = "default"
+    policy: Literal["default", "length", "learned", "cascade"] = "default"
     between: tuple[str, str] | None = None
     long_prompt: int = 1000
     learned: str | None = None
     strong_share: float | None = None
     quality: float | None = None
+    cascade: CascadeSettings = msgspec.field(default_factory=CascadeSettings)
     order: tuple[Literal["affinity", "slo", "price", "load"], ...] = ("affinity", "slo", "price", "load")
     data_may_leave: bool = False
     fallback_budget: float = 0.2
@@ -341,6 +346,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     overload: OverloadSettings = msgspec.field(default_factory=OverloadSettings)
     semantic_cache: SemanticCacheSettings = msgspec.field(default_factory=SemanticCacheSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)
+    record: RecordSettings = msgspec.field(default_factory=RecordSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     residency: ResidencySettings = msgspec.field(default_factory=ResidencySettings)
     admin: AdminSettings = msgspec.field(default_factory=AdminSettings)

@@ -17,6 +17,8 @@ from .strict_yaml import Document
 TIERS, TENANTS = "tiers", "tenants"
 # The model that a client names who leaves the choice to the router; ``auto:TIER`` leaves it the choice within a tier.
 AUTO = "auto"
+# How who has a key and no name is called: see tenants.
+KEY_PREFIX = "key:"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,7 +32,7 @@ def load_tiers(file: Path, document: Document) -> dict[str, TierSettings]:
         where = f"{document.place(file, TIERS, name)} {TIERS}.{name}"
         if not tier.models:
             raise ConfigError(f"{where} must have models")
-        for setting in ("ttft", "tpot", "total", "first_token_timeout"):
+        for setting in ("ttft", "tpot", "total", "first_token_timeout", "stale_if_error"):
             value = getattr(tier, setting)
             if value is not None and not 0 < value < 2**31:
                 raise ConfigError(f"{where}.{setting} must be seconds, more than 0")
@@ -61,8 +63,18 @@ def check_tiers(settings: Settings) -> None:
     for name, tier in settings.tiers.items():
         for setting in ("models", "fallbacks"):
             _check_known(getattr(tier, setting), known, f"{TIERS}.{name}.{setting}", "model")
+        if tier.stale_if_error is not None and not settings.response_cache.max_bytes:
+            raise ConfigError(
+                f"{TIERS}.{name}.stale_if_error gives what the response cache has kept: set response_cache.max_bytes as well"
+            )
     for name, tenant in settings.tenants.items():
         _check_known(tenant.tiers or (), settings.tiers, f"{TENANTS}.{name}.tiers", "tier")
+    _check_known(
+        (name for name in settings.record.tenants if name != "*" and not name.startswith(KEY_PREFIX)),
+        settings.tenants,
+        "record.tenants",
+        "tenant",
+    )
     router = settings.router
     _check_known(
         () if router.default_tier is None else (router.default_tier,), settings.tiers, "router.default_tier", "tier"

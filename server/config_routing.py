@@ -1,6 +1,8 @@
-"""What a configuration says of routing: rules, each with its conditions and where it leads."""
+"""What a configuration says of routing: rules, each with its conditions and where it leads, and how a cascade judges."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -32,3 +34,24 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     tenants: tuple[str, ...] = ()
     headers: tuple[HeaderTest, ...] = ()
     regex: str | None = None
+
+
+class CascadeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the weaker tier's answer is given, and when the stronger is asked as well: ``judges`` are asked in their order, and the first
+    that is not sure decides.
+
+    ``schema``: what the request asks for in JSON, choices or calls of tools must be whole and valid. ``margin``: how far a token's
+    probability is above the next likely one's, the mean over the answer's tokens or (``margin_over: least``) the least of them, is to be at
+    least ``min_margin``; with a ``calibration`` (a file made by ``pennyweight router calibrate``) what it says of the answer's being
+    right is to be at least ``min_right``. ``agreement``: of ``samples`` further answers, drawn at ``sample_temperature``, a share of
+    ``min_agreement`` says the same.
+    """
+
+    judges: tuple[Literal["schema", "margin", "agreement"], ...] = ("schema", "margin")
+    margin_over: Literal["mean", "least"] = "mean"
+    min_margin: float = 0.6
+    calibration: str | None = None
+    min_right: float = 0.8
+    samples: int = 3
+    sample_temperature: float = 0.7
+    min_agreement: float = 0.5

@@ -43,6 +43,16 @@ def check_rules(settings: Settings, sources: Mapping[str, str]) -> None:
             f"semantic_cache.tenants (from {sources['semantic_cache.tenants']}) are named, but semantic_cache.embedder, the model that makes "
             "embeddings, is not set"
         )
+    if settings.record.max_bytes < settings.record.max_file_bytes:
+        raise ConfigError(
+            f"record.max_bytes ({settings.record.max_bytes}) must not be below record.max_file_bytes "
+            f"({settings.record.max_file_bytes}): a file goes as a whole"
+        )
+    cascade = settings.router.cascade
+    for name, is_right, what in _CASCADE:
+        if not is_right(value := getattr(cascade, name)):
+            source = sources.get("router.cascade", DEFAULT_SOURCE)
+            raise ConfigError(f"router.cascade.{name} (from {source}) is {value!r}; it must be {what}")
     engine = settings.engine
     if engine.engine_args and engine.kind in ("native", "encoder"):
         raise ConfigError(
@@ -117,6 +127,15 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda value: value == "memory" or value.startswith(("postgresql://", "postgres://")),
         "memory, or a URL that begins with postgresql://",
     ),
+    ("record.share", lambda value: 0 < value <= 1, "a share above 0, and at most 1"),
+    *_numbers("record", 1 << 20, "max_file_bytes", "max_bytes"),
+    *_numbers("record", 1, "max_age", "max_pending"),
+    *_numbers("record", 0.001, "write_timeout"),
+    (
+        "record.redact",
+        lambda value: all(re.fullmatch(r"prompts|answers|function:[\w.]+:\w+", one) for one in value),
+        "hooks, each of prompts, answers or function:MODULE:NAME",
+    ),
     *_numbers("residency", 1, "memory_budget", "max_queue"),
     ("telemetry.interval", lambda value: value == 0 or 0.1 <= value <= 3600, "0 (off), or from 0.1 to 3600 seconds"),
     *_numbers("telemetry", 0, "dollars_per_hour"),
@@ -142,4 +161,11 @@ _RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     _one_of("engine.tool_call_parser", ("hermes", "llama3", "mistral")),
     _one_of("log.level", LOG_LEVELS),
     _one_of("log.format", ("json", "console")),
+]
+
+_CASCADE: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("judges", lambda value: 0 < len(value) == len(set(value)), "at least one of them, and none twice"),
+    *[(name, lambda value: 0 <= value <= 1, "from 0 to 1") for name in ("min_margin", "min_right", "min_agreement")],
+    ("samples", lambda value: 1 <= value <= 16, "from 1 to 16"),
+    ("sample_temperature", lambda value: 0 < value <= 2, "above 0 and at most 2"),
 ]

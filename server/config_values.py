@@ -29,7 +29,8 @@ def converted(struct: type[msgspec.Struct], name: str, value: Any, where: str) -
             value = parse_size(value)
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
-    if typing.get_origin(kind) is dict and isinstance(value, str):
+    is_object = typing.get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+    if is_object and isinstance(value, str):
         try:
             value = msgspec.json.decode(value)
         except msgspec.DecodeError as error:

@@ -15,9 +15,10 @@ These answers are plain text: they come before there is a request that could hav
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -33,16 +34,32 @@ ON_DISCONNECT = "pennyweight.on_disconnect"
 BODY_IS_WHOLE = "pennyweight.body_is_whole"
 
 
+class WholeAnswer(NamedTuple):
+    """A successful answer whose body is all there, a stream's too."""
+
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    is_stream: bool
+
+
+# Given a request's scope and its whole body: the answer, if it is known without waiting for anything.
+AnswerAtOnce = Callable[[Scope, bytes], WholeAnswer | None]
+
+
 class _HeaderTooLarge(Exception):
     """Raised into the parser to end it; the client has been answered."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with the limits of ``HttpSettings``."""
+    """uvicorn's httptools protocol with the limits of ``HttpSettings``.
+
+    What ``answer_at_once`` knows the answer of is never given to the application.
+    """
 
     def __init__(
         self,
         http: HttpSettings,
+        answer_at_once: AnswerAtOnce | None = None,
         *,
         config: Config,
         server_state: ServerState,
@@ -51,6 +68,10 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._http = http
+        self._answer_at_once = answer_at_once
+        # A request and its application, which nobody has told of it: until its body is here, nearly always with its header.
+        self._held: tuple[RequestResponseCycle, Any] | None = None
+        self._is_reading_header = False
         self._refused = False
         self._message_ended = False
         self._running: RequestResponseCycle | None = None
@@ -88,6 +109,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._message_ended = False
         self._overhead += len(data)
         super().data_received(data)
+        if self._held is not None:
+            self._let_go(*self._held)
         # Afterwards, for nearly every header comes whole, and its timer would be stopped at once.
         if was_idle and self._is_idle() and not (self._message_ended or self._refused):
             self._start_header_timer()
@@ -113,7 +136,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_header_timer()
         self._overhead = 0
+        self._is_reading_header = True
         super().on_headers_complete()
+        self._is_reading_header = False
 
     def on_body(self, body: bytes) -> None:
         # Chunks carry their own sizes (and extensions, and trailers): allow as much again as the body itself.
@@ -128,6 +153,14 @@ class GuardedProtocol(HttpToolsProtocol):
             # The rest of a body that was answered before it had come: the connection is idle from here on.
             self._stop_header_timer()
             self._keep_alive()
+        elif self._held is not None:
+            cycle, app = self._held
+            answer = self._answer_now(cycle)
+            if answer is None:
+                self._let_go(cycle, app)
+            else:
+                self._held = None
+                self._send_at_once(cycle, answer)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -158,7 +191,34 @@ class GuardedProtocol(HttpToolsProtocol):
             BODY_IS_WHOLE: lambda: not cycle.more_body,
         }
         cycle.scope["extensions"] = extensions
+        # One that has waited for the answer before it (pipelining) is started like any other.
+        if self._answer_at_once is not None and self._is_reading_header and cycle.keep_alive:
+            self._held = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _answer_now(self, cycle: RequestResponseCycle) -> WholeAnswer | None:
+        if self._answer_at_once is None or self.flow.write_paused or self.transport.is_closing():
+            return None
+        return self._answer_at_once(cast("Scope", cycle.scope), bytes(cycle.body))
+
+    def _let_go(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Have the application answer after all."""
+        self._held = None
         super()._start_asgi_task(cycle, app)
+
+    def _send_at_once(self, cycle: RequestResponseCycle, answer: WholeAnswer) -> None:
+        headers = [*cycle.default_headers, *answer.headers]
+        if answer.is_stream:
+            headers.append((b"transfer-encoding", b"chunked"))
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(answer.body), answer.body)
+        else:
+            headers.append((b"content-length", b"%d" % len(answer.body)))
+            body = answer.body
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (lines, body))
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
 
     def _call_on_disconnect(self, call: Callable[[], None]) -> None:
         self._on_disconnect = call

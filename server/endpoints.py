@@ -64,6 +64,11 @@ def routes(gateway: Gateway) -> list[Route]:
     ]
 
 
+def engine_paths(served: list[Route]) -> list[str]:
+    """The paths that engines answer on."""
+    return [route.path for route in served if isinstance(route.app, EngineEndpoint)]
+
+
 def endpoint_names(served: list[Route]) -> Callable[[str], str]:
     """A function from a path as requested to its route's, so that logs and metrics have one name for each endpoint."""
 

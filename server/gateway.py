@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -22,6 +23,7 @@ from .deadline import deadline_of
 from .disconnect import CancelledByDisconnect
 from .engines.base import Engine
 from .middleware import DETERMINISM_HEADER, record_of, send_answer
+from .record.recorder import Recorder
 from .request_headers import headers_of
 from .router.engine import RouterEngine
 from .shortcuts import Name, Shortcut, Shortcuts
@@ -31,6 +33,9 @@ from .telemetry.observer import CallObserver, note_given
 from .telemetry.prompt_log import PromptLog
 from .tenants import Tenants
 from .types import NO_CACHE_CONTROL, CacheControl, FinishReason
+
+# Whether an answer is recorded: true or false, or pending for a stream, whose last event says it.
+RECORDED_HEADER = b"x-pennyweight-recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,7 @@ class Gateway:
     version: str
     response_cache: ResponseCache | None = None
     shortcuts: Shortcuts | None = None
+    recorder: Recorder | None = None
 
 
 def cache_control_of(scope: Scope) -> CacheControl:
@@ -71,10 +77,14 @@ class EngineEndpoint:
         with gateway.admission.admit() as ticket:
             body = await read_body(scope, receive, gateway.settings.http, gateway.settings.limits)
             tenant, control = tenant_of(scope), cache_control_of(scope)
-            name = None
+            name, recording = None, None
             # Only the bytes of a body are compared: what the headers ask for must be nothing.
             is_plain = control is NO_CACHE_CONTROL and not headers_of(scope, DETERMINISM_HEADER)
-            if gateway.shortcuts is not None and is_plain:
+            if gateway.recorder is not None and gateway.recorder.wants(tenant, record.request_id):
+                arrived = gateway.recorder.arrived(record.endpoint, body, scope["headers"])
+                recording = gateway.recorder.recording(arrived)
+            # What is recorded is read each time.
+            elif gateway.shortcuts is not None and is_plain:
                 name = (record.endpoint, tenant, body)
                 if (found := gateway.shortcuts.find(name)) is not None:
                     await self._give_again(*found, record, send)
@@ -96,6 +106,7 @@ class EngineEndpoint:
                 settings=gateway.settings,
                 engines=gateway.engines,
                 around=gateway.around,
+                recording=recording,
                 routes=gateway.routes,
                 tenant=tenant,
                 may_leave=gateway.tenants[tenant].may_name_models_that_leave,
@@ -113,12 +124,18 @@ class EngineEndpoint:
         """``name`` is what the request is known by among the shortcuts, if it is to be."""
         answer = await self._endpoint(call)
         if not isinstance(answer, StreamAnswer):
+            if record.recorded is not None:
+                told = (RECORDED_HEADER, record.recorded.encode())
+                answer = msgspec.structs.replace(answer, headers=(*answer.headers, told))
             await send_answer(answer, send)
             self._keep(name, observer, record, [answer.body], answer.headers, is_stream=False)
             return
         sent: list[bytes] = []
+        headers = answer.headers
+        if call.recording is not None:
+            headers = (*headers, (RECORDED_HEADER, b"pending"))
         async with aclosing(answer.chunks) as chunks:
-            await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
+            await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if name is not None and record.cache == CacheResult.HIT:

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .api.exchange import Answer, error_answer
 from .auth import PUBLIC_PATHS
+from .cache.result import CacheResult
 from .errors import PennyweightError, RequestTimeout
 from .request_headers import header_of
 from .telemetry.logs import RequestRecord, valid_client_request_id
@@ -20,8 +21,11 @@ from .telemetry.observer import INTERNAL_ERROR
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
+CACHE_KEY_HEADER = b"x-pennyweight-cache-key"
 ROUTE_HEADER = b"x-pennyweight-route"
 DETERMINISM_HEADER = b"x-pennyweight-deterministic"
+# As RFC 5861 has it of such an answer; RFC 9111 keeps the field for what was written before it.
+STALE_WARNING = (b"warning", b'110 - "Response is Stale"')
 # The status under which a request is counted whose client went away before it had one; nginx's number.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -60,38 +64,54 @@ class AccountRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        arrival = time.monotonic()
-        record = RequestRecord(
-            request_id=os.urandom(16).hex(),
-            client_request_id=valid_client_request_id(header_of(scope, REQUEST_ID_HEADER)),
-            method=scope["method"],
-            endpoint=self._endpoint_of(scope["path"]),
-            arrival=arrival,
-        )
+        record = self.begin(scope)
         scope.setdefault("state", {})["record"] = record
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, record.request_id.encode())]
-                if record.cache is not None:
-                    message["headers"].append((CACHE_HEADER, record.cache.encode()))
-                    if record.cache_age is not None:
-                        # Whole seconds (RFC 9111, 5.1).
-                        message["headers"].append((b"age", b"%d" % record.cache_age))
-                if record.route is not None:
-                    message["headers"].append((ROUTE_HEADER, record.route.encode()))
-                if record.determinism is not None:
-                    message["headers"].append((DETERMINISM_HEADER, record.determinism.encode()))
+                message["headers"] = [*message["headers"], *self.headers(record)]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            record.e2e = time.monotonic() - arrival
-            status = record.status or CLIENT_CLOSED_REQUEST
-            self._metrics.http_request(record.endpoint, record.method, status)
-            self._log(record, status)
+            self.end(record)
+
+    def begin(self, scope: Scope) -> RequestRecord:
+        """A request has come."""
+        return RequestRecord(
+            request_id=os.urandom(16).hex(),
+            client_request_id=valid_client_request_id(header_of(scope, REQUEST_ID_HEADER)),
+            method=scope["method"],
+            endpoint=self._endpoint_of(scope["path"]),
+            arrival=time.monotonic(),
+        )
+
+    def headers(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
+        """What the answer's headers say of it."""
+        found = [(REQUEST_ID_HEADER, record.request_id.encode())]
+        if record.cache is not None:
+            found.append((CACHE_HEADER, record.cache.encode()))
+            if record.cache == CacheResult.STALE:
+                found.append(STALE_WARNING)
+            if record.cache_key is not None:
+                found.append((CACHE_KEY_HEADER, record.cache_key.encode()))
+            if record.cache_age is not None:
+                # Whole seconds (RFC 9111, 5.1).
+                found.append((b"age", b"%d" % record.cache_age))
+        if record.route is not None:
+            found.append((ROUTE_HEADER, record.route.encode()))
+        if record.determinism is not None:
+            found.append((DETERMINISM_HEADER, record.determinism.encode()))
+        return found
+
+    def end(self, record: RequestRecord) -> None:
+        """It has been answered, or its client has gone."""
+        record.e2e = time.monotonic() - record.arrival
+        status = record.status or CLIENT_CLOSED_REQUEST
+        self._metrics.http_request(record.endpoint, record.method, status)
+        self._log(record, status)
 
     def _log(self, record: RequestRecord, status: int) -> None:
         if record.endpoint in PUBLIC_PATHS:

@@ -194,7 +194,7 @@ class Serving:
 
 def uvicorn_config(app: ASGIApp, http: HttpSettings) -> uvicorn.Config:
     """uvicorn, with our protocol in its place and without what it would log or add to answers."""
-    protocol: Any = functools.partial(GuardedProtocol, http)
+    protocol: Any = functools.partial(GuardedProtocol, http, getattr(app, "answer_at_once", None))
     return uvicorn.Config(
         app,
         http=protocol,

@@ -133,11 +133,33 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     param: str = "response_format"
 
 
+class BeamSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Look for the most probable whole answers with ``width`` beams, of which the ``SamplingParams.n`` best are given.
+
+    An answer's score is the sum of its tokens' logprobs, divided by their number to the power ``length_penalty``; its end of sequence
+    counts among them. Where ``early_stopping`` is true, the search is over with the first ``width`` answers; where it is false, when
+    the best beam that goes on would not be among the best ``width`` if it ended as it is; where it is "never", when no length that
+    it may still reach would get it there at that sum.
+    """
+
+    width: int
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+
+
+class BeamScore(msgspec.Struct, frozen=True, kw_only=True):
+    """What beam search has ranked an answer by: the sum of its tokens' logprobs, and that after the length penalty."""
+
+    cumulative_logprob: float
+    score: float
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How to choose tokens. ``None`` means: the model's generation_config.json, else the neutral value.
 
     ``top_k`` 0 means off. ``logprobs`` is the number of alternatives beside the chosen token (0 to 20), None for no
-    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1.
+    logprobs; ``prompt_logprobs`` the same for the prompt's tokens. ``n`` choices are numbered 0 to n-1, those of a ``beam_search`` with
+    the best first; beside it nothing is set that would change a token's probability.
     """
 
     n: int = 1
@@ -160,6 +182,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     constraint: Constraint | None = None
+    beam_search: BeamSearch | None = None
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,11 +194,12 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request asks of the response cache, as RFC 9111 calls it.
+    """What a request asks of the response cache, as RFC 9111 and RFC 5861 call it.
 
     ``wanted`` says whether an answer may be kept and given again, None where that is left to the cache's rules. With ``no_store`` the
     cache neither looks nor keeps, with ``no_cache`` it keeps alone. ``only_if_cached`` asks for a kept answer or none; one older than
-    ``max_age`` seconds is not given.
+    ``max_age`` seconds is not given. ``stale_if_error`` is for how many seconds beyond its time an answer may be given when no model
+    can answer, as far as the client says; ``max_stale`` is the same of whoever asks for that answer, which clients don't.
     """
 
     wanted: bool | None = None
@@ -183,6 +207,8 @@ class CacheControl(msgspec.Struct, frozen=True, kw_only=True):
     no_cache: bool = False
     only_if_cached: bool = False
     max_age: int | None = None
+    stale_if_error: int | None = None
+    max_stale: float | None = None
 
 
 NO_CACHE_CONTROL = CacheControl()
@@ -204,7 +230,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ``adapter`` is None for the model as it is. ``tenant`` is whose the request is, as ``auth`` names them; nothing that is kept of it is
     ever found by another's. ``cache`` is what it asks of the response cache. ``routing`` is for the router, and ends with it. ``determinism`` is asked for
     at least, None where that is left to the server; with ``hash_logits`` the deltas carry hashes of the logits. ``wants_token_ids``
-    says that the token ids of prompt and answer are to be told. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
+    says that the token ids of prompt and answer are to be told. Of one that ``is_recorded`` it is to be told what its answer follows
+    from: see ``Started.seed`` and ``Started.inputs``. ``arrival`` and ``deadline`` are in seconds of ``time.monotonic()`` of the server process.
     """
 
     id: str
@@ -221,6 +248,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     determinism: Determinism | None = None
     hash_logits: bool = False
     wants_token_ids: bool = False
+    is_recorded: bool = False
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,11 +295,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     is_estimated: bool = False
 
 
+class DroppedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer that a model gave and no client was given: one that was judged and not sure enough, or that served to judge another.
+
+    ``cache`` is what the response cache did for it, as ``Started.cache``.
+    """
+
+    model: str
+    usage: Usage
+    cache: str | None = None
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Which model a router gave a request to, and why: the tier, the policy that chose it, and its reason in a few words.
 
-    ``is_degraded`` says that the model is one of the tier's fallbacks. ``failed`` are those that were tried before it, each with the
-    code of its error.
+    ``is_degraded`` says that the model is one of the tier's fallbacks, or that the answer is less than was promised. ``failed`` are those
+    that were tried before it, each with the code of its error, ``dropped`` the answers that were made and not given.
     """
 
     model: str
@@ -280,6 +319,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     is_degraded: bool = False
     failed: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[DroppedAnswer, ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,6 +330,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     ``cache`` is what the response cache did (see ``cache.CacheResult``), None where there is none or it took no part; ``cache_key`` is
     what it knows the answer by, and ``cache_age`` how many seconds ago an answer was made that is given again.
     ``route`` is how the router came to this model, None where the client named it. ``determinism`` is the mode that is honoured.
+    Of a request that is recorded ``seed`` is the one that was drawn for it, where it had none and its choices follow from one, and
+    ``inputs`` are what decisions on its way were made from, as JSON has it, by who made them.
     """
 
     request_id: str
@@ -304,6 +346,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     cache_age: float | None = None
     route: Route | None = None
     determinism: Determinism | None = None
+    seed: int | None = None
+    inputs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -327,6 +371,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     say UPSTREAM_CALLS, whose text has no calls in it, and whose deltas have no ``token_ids``. ``logits_hashes`` are 8 bytes for each of
     ``token_ids``, where they were asked for: a hash of the model's logits that the token was chosen from, as they were before penalties and
     masks, and in a chain of all before them (big-endian).
+    ``beam_score`` comes with the last delta of a choice that beam search has found.
     """
 
     index: int
@@ -337,6 +382,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: str | int | None = None
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logits_hashes: bytes = b""
+    beam_score: BeamScore | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

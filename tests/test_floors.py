@@ -32,12 +32,35 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "bench.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     "bench.cli.quality": ("bench", "quantize.quality", "quantize.manifest", "server.errors"),
     # Trains and judges what the server loads.
-    "bench.router": ("bench", "server.router.learned", "server.errors"),
+    "bench.router": ("bench", "server.router.learned", "server.router.cascade.margin", "server.errors"),
     "bench.cli.router": ("bench", "server.router.learned", "server.errors"),
+    "bench.cli.calibrate": ("bench", "server.router.cascade.calibration", "server.errors"),
     # What decides in the server is replayed over a stream of pairs, which no server would be asked twenty thousand times for.
     "bench.semantic": ("bench", "server.cache.semantic", "server.errors"),
     # Reads a trained router's scores, to set its threshold as operators would on traffic of their own.
     "bench.savings": ("bench", "server.router.learned", "server.errors", "server.ledger.price_book"),
+    # Reads what the server has recorded, in its own structs, and makes a request's body as what asks an upstream does. Its measures are
+    # the quality gate's.
+    "bench.replay": (
+        "bench",
+        "server.record",
+        "server.engines.manifest",
+        "server.types",
+        "server.errors",
+        "server.config",
+        "server.key_file",
+        "server.telemetry.route_header",
+        "server.engines.upstream.request_body",
+        "quantize.quality.answers",
+    ),
+    "bench.drift": (
+        "bench",
+        "server.record.record",
+        "server.engines.manifest",
+        "quantize.quality.answers",
+        "quantize.quality.bootstrap",
+    ),
+    "bench.report.kinds.drift": ("bench", "quantize.quality.answers", "quantize.quality.bootstrap"),
     "bench": ("server.errors", "server.ledger.price_book", "server.telemetry.gpu"),
     "server.types": (),
     "server.errors": (),
@@ -59,10 +82,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "server.config_named": ("server.config", "server.config_values", "server.strict_yaml", "server.errors"),
     "server.config_rules": ("server.config", "server.errors"),
+    "server.config_record": (),
+    "server.key_file": ("server.errors",),
     "server.config_values": ("server.errors",),
     "server.strict_yaml": ("server.errors",),
     "server.config_routing": (),
-    "server.config": ("server.errors", "server.config_routing"),
+    "server.config": ("server.errors", "server.config_record", "server.config_routing"),
     "server.ledger": ("server.types", "server.errors", "server.strict_yaml"),
     "server.engines.local": (
         # Any engine's weights may have one, and the server reads it before it starts the engine.
@@ -170,14 +195,29 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.ledger.price_book",
         "server.engines.base",
         "server.engines.features",
+        "server.engines.frames",
         "server.engines.leasing",
+        # How calls are told from a model's text, to judge them: no HTTP, and no JSON of OpenAI's.
+        "server.api.tools",
     ),
     "server.cache": (
         "server.types",
         "server.errors",
+        "server.key_file",
         "server.config",
         "server.engines.base",
         "server.engines.around",
+    ),
+    "server.record": (
+        "server.types",
+        "server.errors",
+        "server.config_record",
+        "server.key_file",
+        "server.cache.breaker",
+        "server.engines.base",
+        "server.engines.manifest",
+        "server.engines.around",
+        "server.engines.features",
     ),
     "server.overload": (
         "server.types",
@@ -196,6 +236,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "server.router",
         "server.retry_budget",
         "server.overload",
+        "server.record",
     ),
     "server.cli": ("server", "kernels.cpu.library"),
     "server.app": ("server",),

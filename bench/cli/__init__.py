@@ -7,6 +7,7 @@ import typer
 from .compare import compare
 from .cost import cost
 from .decode import decode
+from .determinism import determinism
 from .frontend import frontend
 from .gpu import gpu
 from .hostile import hostile
@@ -37,6 +38,7 @@ bench.command()(cost)
 bench.command()(savings)
 bench.command()(hostile)
 bench.command()(overload)
+bench.command()(determinism)
 bench.command()(decode)
 bench.command()(kernels)
 bench.command()(report)

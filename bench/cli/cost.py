@@ -46,6 +46,13 @@ def cost(
     prices: Annotated[
         Path | None, typer.Option(envvar="PENNYWEIGHT_PRICES", help="Prices of your own (see pennyweight prices).")
     ] = None,
+    savings: Annotated[
+        Path | None,
+        typer.Option(help="A result of bench savings: response cache and router as further steps of the waterfall."),
+    ] = None,
+    repeat_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Which of its streams: their share of repeats.")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     out: Annotated[Path | None, typer.Option(help="A directory for the result, the samples and the plot.")] = None,
 ) -> None:
@@ -67,6 +74,10 @@ def cost(
     token; the rest is output's. An answer is accepted when it met --slo and its row's check: "expect" (a regex) or "schema" (a JSON
     Schema). Without checks all answers have exactly --output-tokens. Intervals are 95 % bootstrap intervals over rounds and
     requests. The exit code is 1 when something makes the figures invalid.
+
+    --savings goes on where the machines end: the last step's cost is divided by how many times cheaper the response cache, and then the
+    router too, made an accepted answer by the prices of its tokens, on streams with --repeat-share of repeats. That assumes that tokens
+    saved are machine time saved in proportion, and that the two tiers cost as those prices do; the result says so, and the steps are marked.
     """
     from pennyweight.bench.compare.rounds import until_terminated
     from pennyweight.bench.load.raw import samples_path, write_samples
@@ -85,7 +96,8 @@ def cost(
     from pennyweight.bench.cost.measure import Plan
     from pennyweight.bench.cost.report import make_report
     from pennyweight.bench.cost.rounds import run_rounds
-    from pennyweight.bench.cost.table import break_even_table, cost_table, load_table
+    from pennyweight.bench.cost.savings import read_savings
+    from pennyweight.bench.cost.table import break_even_table, cost_table, load_table, savings_table
     from pennyweight.bench.peers.entry import Serving
 
     book = load_prices(prices)
@@ -107,6 +119,7 @@ def cost(
         )
         anew = any(one.url for one in configurations)
         selections = workload.select(rounds, warm_up, probes, requests, seed, anew=anew)
+        further = None if savings is None else read_savings(savings, repeat_share)
         versions = {one.peer.name: one.peer.version() for one in configurations if one.peer}
     except (ValueError, OSError, PeerFailed) as error:
         raise ConfigError(str(error)) from None
@@ -124,13 +137,13 @@ def cost(
             path = samples_path(out, number)
             write_samples(path, one.samples)
             one.raw_file = path.name
-    report = make_report(configurations, measured, models, requests_per_hour or (), seed)
+    report = make_report(configurations, measured, models, requests_per_hour or (), seed, further)
     division = "measured by a probe of prefill" if probes else f"an output token weighs {output_weight:g} input tokens"
     data = {"workload": workload.describe(), "slo": plan.slo, "division": division, **report.data()}
     if out is not None and report.steps:
         save_waterfall(out / "waterfall.svg", report.steps)
     result = run.result(data, versions=versions, complaints=report.complaints)
-    tables = [cost_table(report), load_table(report), break_even_table(report)]
+    tables = [cost_table(report), savings_table(report), load_table(report), break_even_table(report)]
     show(result, out, *(table for table in tables if table is not None))
     if not result.is_valid:
         sys.exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .calibrate import calibrate
+
 Data = Annotated[
     Path,
     typer.Argument(
@@ -149,3 +151,6 @@ def evaluate(
             typer.echo(write_report([out], out), err=True)
         except NoMatplotlib as error:
             typer.echo(f"no page was written: {error}", err=True)
+
+
+router.command()(calibrate)

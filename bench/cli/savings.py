@@ -65,7 +65,7 @@ def savings(
 
     Rounds are interleaved, each with prompts of its own, which all steps share. Of a stream exactly the repeat share repeats an
     earlier prompt, drawn by Zipf's law over those already asked. The router's threshold is set on prompts that are not
-    measured. Intervals are 95 % bootstrap intervals over prompts. The exit code is 1 when something makes the figures
+    measured; of each stream's distinct prompts exactly --strong-share (rounded) is above it. Intervals are 95 % bootstrap intervals over prompts. The exit code is 1 when something makes the figures
     invalid.
     """
     from pennyweight.bench.compare.rounds import until_terminated
@@ -78,13 +78,13 @@ def savings(
     from pennyweight.server.ledger.price_book import load_prices
 
     try:
-        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams, parse_popularity
+        from pennyweight.bench.savings.stream import Drawing, Workload, draw_streams, parse_popularity, stratified
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'pennyweight[bench]'") from None
     from pennyweight.bench.report.svg import NoMatplotlib
     from pennyweight.bench.report.write import write_report
     from pennyweight.bench.savings.measure import Measured, Plan
-    from pennyweight.bench.savings.policy import find_policy, parse_policy
+    from pennyweight.bench.savings.policy import find_policy, parse_policy, prompt_scores
     from pennyweight.bench.savings.report import make_report
     from pennyweight.bench.savings.rounds import run_rounds
     from pennyweight.bench.savings.step import Prices, Serving
@@ -99,12 +99,18 @@ def savings(
         limits = parse_slo(slo or ())
         workload = Workload(prompts, output_tokens)
         rows = part(read_trace(trace)) if trace is not None else []
-        streams, unused = draw_streams(drawing, workload.distinct(seed), rows, rounds)
-        found_policy = find_policy(name, router, strong_share, workload, unused)
+        distinct = workload.distinct(seed)
+        # The router is set on one half of the prompts and measured on the other.
+        pool, before = distinct[: len(distinct) // 2], distinct[len(distinct) // 2 :]
+        found_policy = find_policy(name, router, strong_share, workload, before)
+        scores = zip(pool, prompt_scores(name, router, workload, pool), strict=True)
+        dear = {row for row, score in scores if score >= found_policy.threshold}
+        sizes = [drawing.distinct(share) for share in shares] * rounds
+        streams, _ = draw_streams(drawing, stratified(pool, dear, sizes, strong_share, seed), rows, rounds)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from None
     serving = Serving(str(Path(model).absolute()) if Path(model).exists() else model, cheap_dtype, dear_dtype, kv_cache)
-    plan = Plan(drawing, limits, processes, unused[:warm_up], hits)
+    plan = Plan(drawing, limits, processes, before[:warm_up], hits)
     run = Run(
         "savings",
         {"drawing": drawing, "policy": found_policy, "serving": serving, "slo": limits, "rounds": rounds, "hits": hits},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
     for place, step in enumerate(steps):
         low, high = step.interval
         value = step.dollars_per_million
-        axes.bar(place, value, 0.62, color=COST)
+        # What is reckoned is not to be taken for what was measured.
+        axes.bar(place, value, 0.62, color=COST, hatch="//" if step.basis else None, edgecolor="white")
         axes.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=4)
         axes.annotate(
             f"${value:.3g}", (place, max(value, high)), (0, 4), textcoords="offset points", ha="center", va="bottom"
@@ -39,11 +41,19 @@ def save_waterfall(path: Path, steps: Sequence[Step]) -> None:
                 color=SAVED if step.saved >= 0 else DEARER,
                 fontweight="bold",
             )
-    axes.set_xticks(range(len(steps)), [step.name.replace(", ", "\n") for step in steps])
+    axes.set_xticks(range(len(steps)), [_label(step) for step in steps])
     axes.set_ylabel("$ for a million tokens, in and out")
     axes.set_title("What each step saves (of the first step's cost)")
+    if any(step.basis for step in steps):
+        axes.set_xlabel("hatched: not measured here, but reckoned by the prices of tokens")
     axes.margins(y=0.18)
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "pennyweight"}):  # so that the same data give the same file
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _label(step: Step) -> str:
+    return (
+        step.name.replace(", ", "\n") if step.basis is None else "\n".join([step.name, *textwrap.wrap(step.basis, 18)])
+    )

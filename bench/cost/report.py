@@ -15,6 +15,7 @@ from .break_even import BreakEven, Capacity, LoadLevel, Mix, at_load, break_even
 from .configuration import Configuration, described
 from .estimate import EffectiveCost, Totals, effective_cost, totals
 from .measure import Measured
+from .savings import Savings
 from .waterfall import Step, waterfall
 
 MILLION = 1_000_000
@@ -42,10 +43,12 @@ class CostReport(msgspec.Struct, kw_only=True):
     mix: Mix | None
     break_even: list[BreakEven]
     complaints: tuple[str, ...]
+    savings: Savings | None = None
 
     def data(self) -> dict[str, Any]:
         """The result's."""
         return {
+            "savings": self.savings,
             "mix": self.mix,
             "configurations": [_configuration_data(one) for one in self.priced],
             "waterfall": self.steps,
@@ -59,22 +62,30 @@ def make_report(
     models: Sequence[ModelPrice],
     loads: Sequence[float],
     seed: int,
+    savings: Savings | None = None,
 ) -> CostReport:
-    """``models`` are those to compare with, ``loads`` the requests per hour for which the cost is wanted as well."""
+    """``models`` are those to compare with, ``loads`` the requests per hour for which the cost is wanted as well, ``savings`` what comes
+    after the last step."""
     priced = [_priced(one, [each for each in measured if each.name == one.name], loads, seed) for one in configurations]
     request = _mix(priced)
     against: list[BreakEven] = []
     for one in priced:
         if one.capacity is not None and request is not None:
             against += break_even(one.configuration.name, one.capacity, request, models)
+    steps = waterfall(
+        [(one.configuration.name, one.totals) for one in priced if one.totals and not one.configuration.is_aside]
+    )
+    complaints = list(_complaints(priced))
+    if savings is not None:
+        complaints += [f"{savings.result}: {complaint}" for complaint in savings.complaints]
+        steps += savings.steps(steps) if steps else []
     return CostReport(
         priced=priced,
-        steps=waterfall(
-            [(one.configuration.name, one.totals) for one in priced if one.totals and not one.configuration.is_aside]
-        ),
+        steps=steps,
         mix=request,
         break_even=against,
-        complaints=tuple(_complaints(priced)),
+        complaints=tuple(complaints),
+        savings=savings,
     )
 
 

@@ -34,6 +34,31 @@ def cost_table(report: CostReport) -> Table:
     return table
 
 
+def savings_table(report: CostReport) -> Table | None:
+    """The steps that come after the last configuration; None without any."""
+    savings = report.savings
+    steps = [step for step in report.steps if step.basis is not None]
+    if savings is None or not steps:
+        return None
+    table = Table(
+        title=f"then, not measured on these configurations: the last one's cost, less what {escape(savings.result)} found of the prices of "
+        f"tokens ({' and '.join(savings.prices)})"
+    )
+    table.add_column("step")
+    table.add_column("with")
+    for heading in ("$/M both", "saved, of the first"):
+        table.add_column(heading, justify="right")
+    for step in steps:
+        low, high = step.interval
+        table.add_row(
+            step.name,
+            step.basis,
+            f"{step.dollars_per_million:.3g}\n{low:.3g} to {high:.3g}",
+            f"{step.saved_share:+.0%}",
+        )
+    return table
+
+
 def load_table(report: CostReport) -> Table | None:
     """What it costs at the loads that were asked for; None when none was."""
     if not any(one.at_load for one in report.priced):

@@ -15,7 +15,8 @@ class Step(msgspec.Struct, frozen=True):
     """One configuration in dollars for a million tokens (in and out), and what it saved over the step before it.
 
     ``saved`` is negative where a step made tokens dearer, and None for the first; ``saved_share`` is of the first step's cost.
-    Intervals are 95 % bootstrap intervals, those of savings paired by round and request.
+    Intervals are 95 % bootstrap intervals, those of savings paired by round and request. ``basis`` says of a step that was not measured
+    on these configurations what it is reckoned from (see ``savings``).
     """
 
     name: str
@@ -24,6 +25,7 @@ class Step(msgspec.Struct, frozen=True):
     saved: float | None = None
     saved_interval: Interval | None = None
     saved_share: float | None = None
+    basis: str | None = None
 
 
 def waterfall(steps: Sequence[tuple[str, Totals]]) -> list[Step]:

@@ -282,7 +282,7 @@ def bad_tool_choice(generator: random.Random, model: str) -> Body:
 def unsupported(generator: random.Random, model: str) -> Body:
     name, value = generator.choice(
         [
-            ("use_beam_search", True),
+            ("length_penalty", 2.0),
             ("audio", {"voice": "x", "format": "wav"}),
             ("modalities", ["audio"]),
             ("functions", [{"name": "f"}]),

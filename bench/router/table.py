@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from pennyweight.bench.report.quantities import share
 
+from .calibration import Level
 from .evaluation import Estimate, OfKind
 
 HEADINGS = ("APGR", "beyond length", "share for 95 %", "CPT(50)", "CPT(80)", "AIQ")
@@ -23,6 +26,16 @@ def table(kind: str, found: OfKind) -> Table:
         shown.add_row(
             name, _number(apgr), _number(one.beyond_length, sign=True), *map(_share, (least, half, most)), _number(aiq)
         )
+    return shown
+
+
+def levels_table(levels: Sequence[Level], right: float) -> Table:
+    """What a cascade would give at each share of right answers that is asked for; ``right`` is that of all answers."""
+    shown = Table(title=f"Of all answers {share(right)} are right; by calibrations that have not seen them")
+    for name in ("min_right", "given", "of these right"):
+        shown.add_column(name, justify="right")
+    for one in levels:
+        shown.add_row(f"{one.min_right:g}", share(one.given), "-" if one.given == 0 else share(one.right))
     return shown
 
 

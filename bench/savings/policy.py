@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from .stream import Workload
+
+if TYPE_CHECKING:
+    from pennyweight.server.router.learned import LearnedRouter
 
 PolicyName = Literal["length", "learned"]
 # From fewer prompts no quantile is taken.
@@ -27,12 +30,14 @@ def parse_policy(text: str) -> PolicyName:
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """``settings`` are the server's; ``prompts`` is on how many the threshold was found."""
+    """``settings`` are the server's; ``prompts`` is on how many the threshold was found, which a prompt's score has to reach to be
+    for the dear tier (characters, or what the learned router calls its score)."""
 
     name: PolicyName
     strong_share: float
     prompts: int
     settings: dict[str, Any]
+    threshold: float
 
 
 def find_policy(
@@ -51,24 +56,31 @@ def find_policy(
             f"{len(rows)} prompts are left to set the router's threshold by, and {LEAST_PROMPTS} are needed: "
             "take less --requests or --rounds"
         )
+    scores = prompt_scores(name, router, workload, rows)
+    quantile = float(np.quantile(scores, 1 - strong_share))
     if name == "length":
-        lengths = [workload.characters(row) for row in rows]
-        threshold = int(np.ceil(np.quantile(lengths, 1 - strong_share)))
-        return Policy(name, strong_share, len(rows), {"policy": name, "long_prompt": max(1, threshold)})
+        threshold = max(1, int(np.ceil(quantile)))
+        return Policy(name, strong_share, len(rows), {"policy": name, "long_prompt": threshold}, threshold)
+    # Thresholds fall as shares rise.
+    learned, path = _learned(router)
+    points = sorted(learned.manifest.operating_points, key=lambda one: one.threshold)
+    share = float(np.interp(quantile, [one.threshold for one in points], [one.strong_share for one in points]))
+    share = max(share, LEAST_SHARE)
+    found = {"policy": name, "learned": str(path.absolute()), "strong_share": share}
+    return Policy(name, strong_share, len(rows), found, learned.threshold_for_share(share))
+
+
+def prompt_scores(name: PolicyName, router: Path | None, workload: Workload, rows: Sequence[int]) -> list[float]:
+    """What the policy orders the prompts of these rows by, those for the dear tier highest. Raises ValueError and ConfigError."""
+    if name == "length":
+        return [workload.characters(row) for row in rows]
+    learned, _ = _learned(router)
+    return [learned.strong_gain(workload.question(row)).score for row in rows]
+
+
+def _learned(router: Path | None) -> tuple[LearnedRouter, Path]:
     if router is None:
         raise ValueError("the learned policy wants --router, the directory of a trained router")
     from pennyweight.server.router.learned import LearnedRouter
 
-    learned = LearnedRouter.load(router)
-    scores = [learned.strong_gain(workload.question(row)).score for row in rows]
-    # Thresholds fall as shares rise.
-    points = sorted(learned.manifest.operating_points, key=lambda one: one.threshold)
-    share = float(
-        np.interp(
-            np.quantile(scores, 1 - strong_share),
-            [one.threshold for one in points],
-            [one.strong_share for one in points],
-        )
-    )
-    found = {"policy": name, "learned": str(router.absolute()), "strong_share": max(share, LEAST_SHARE)}
-    return Policy(name, strong_share, len(rows), found)
+    return LearnedRouter.load(router), router

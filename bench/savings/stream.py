@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,6 +160,32 @@ class Drawing(msgspec.Struct, frozen=True):
         """What the trace's intervals are multiplied with."""
         seconds = trace[-1].at - trace[0].at
         return len(trace) / seconds / self.rate if seconds else 1.0
+
+    def distinct(self, repeat_share: float) -> int:
+        """How many prompts a stream of that share asks."""
+        return self.count - round(repeat_share * self.count)
+
+
+def stratified(rows: Sequence[int], dear: Collection[int], sizes: Sequence[int], share: float, seed: int) -> list[int]:
+    """The rows in another order: of each block of so many of them the ``share`` (rounded) is among ``dear``, at places drawn evenly.
+
+    Of a stream's few prompts the share would else be left to chance, and its cost with it. What is left over comes last. Raises
+    ValueError where there are too few of either.
+    """
+    if len(rows) < sum(sizes):
+        raise ValueError(f"{sum(sizes)} prompts are needed and {len(rows)} are left")
+    left = {True: [row for row in rows if row in dear], False: [row for row in rows if row not in dear]}
+    found: list[int] = []
+    for place, size in enumerate(sizes):
+        number = round(share * size)
+        wanted = {True: number, False: size - number}
+        for is_dear, count in wanted.items():
+            if len(left[is_dear]) < count:
+                kind = "dear" if is_dear else "cheap"
+                raise ValueError(f"{count} prompts for the {kind} tier are needed and {len(left[is_dear])} are left")
+        block = [left[is_dear].pop(0) for is_dear, count in wanted.items() for _ in range(count)]
+        found += np.random.default_rng([seed, 0x57A7, place]).permutation(block).tolist()
+    return [*found, *left[True], *left[False]]
 
 
 def draw_streams(

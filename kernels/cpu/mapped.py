@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+
+import numpy as np
+from numpy.typing import NDArray
+
 from .library import Library
 
 
@@ -15,6 +20,10 @@ class MappedTensor:
         if not address:
             raise MemoryError(f"{num_bytes} bytes of memory are not to be had")
         self.address: int = address
+
+    def as_bytes(self) -> NDArray[np.uint8]:
+        """A view of it, for as long as this object lives."""
+        return np.frombuffer(memoryview((ctypes.c_uint8 * self._num_bytes).from_address(self.address)), dtype=np.uint8)
 
     def __del__(self) -> None:
         if hasattr(self, "address"):

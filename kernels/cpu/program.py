@@ -14,7 +14,9 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pennyweight.kernels.backend import Forward
@@ -135,6 +137,13 @@ class CpuOps:
             geometry.max_tokens,
             ctypes.byref(shape),
         )
+
+    @property
+    def cache_blocks(self) -> NDArray[np.uint8]:
+        """The bytes of each block's keys or values, by layer (first its keys, then its values) and block: [2 * L, num_blocks, bytes]."""
+        geometry = self._geometry
+        assert geometry is not None, "begin() makes the cache"
+        return self._cache.as_bytes().reshape(2 * geometry.num_layers, geometry.num_blocks, -1)
 
     def embedding(self, table: Tensor) -> _Value:
         width = table.shape[1]
@@ -313,6 +322,10 @@ class CpuBackend:
 
     def place_adapter(self, slot: int, adapter: Sequence[LowRank | None]) -> None:
         self._adapters.place(slot, adapter, self._max_tokens)
+
+    def copy_blocks(self, sources: Sequence[int], destinations: Sequence[int]) -> None:
+        blocks = self.ops.cache_blocks
+        blocks[:, list(destinations)] = blocks[:, list(sources)]
 
     def run(self, step: Step) -> Tensor:
         assert self._logits is not None, "capture() comes before run()"

@@ -41,6 +41,12 @@ class Usage(_Shape):
     estimated: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class Recording(_Shape):
+    """Whether the answer's records were written before its end; in the last event of a stream of a recorded call."""
+
+    recorded: bool
+
+
 class TopLogprob(_Shape):
     """One alternative at a position; -9999.0 stands for a probability of zero."""
 
@@ -102,6 +108,7 @@ class ChatChoice(_Shape):
     """One answer to a conversation. ``stop_reason`` is the stop string or token id that ended it.
 
     ``token_ids`` are vLLM's; ``logits_hashes`` has 16 hexadecimal digits for each, see the README.
+    Those of a beam search have the sum of their tokens' logprobs, and the score that they are ordered by.
     """
 
     index: int
@@ -111,6 +118,8 @@ class ChatChoice(_Shape):
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletion(_Shape):
@@ -185,6 +194,8 @@ class ChatChunkChoice(_Shape):
     stop_reason: str | int | msgspec.UnsetType = msgspec.UNSET
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatCompletionChunk(_Shape):
@@ -199,6 +210,7 @@ class ChatCompletionChunk(_Shape):
     choices: list[ChatChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class LegacyLogprobs(_Shape):
@@ -221,6 +233,8 @@ class CompletionChoice(_Shape):
     token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
     logits_hashes: list[str] | msgspec.UnsetType = msgspec.UNSET
     prompt_token_ids: list[int] | msgspec.UnsetType = msgspec.UNSET
+    cumulative_logprob: float | msgspec.UnsetType = msgspec.UNSET
+    score: float | msgspec.UnsetType = msgspec.UNSET
     prompt_logprobs: PromptLogprobs | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -234,6 +248,7 @@ class Completion(_Shape):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    pennyweight: Recording | msgspec.UnsetType = msgspec.UNSET
 
 
 class Embedding(_Shape):

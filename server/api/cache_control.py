@@ -22,7 +22,7 @@ MOST_SECONDS = 2**31
 def read_cache_control(text: str) -> CacheControl:
     """What the header says, its several lines joined by commas. Directives that mean nothing here are passed over.
 
-    Raises InvalidRequest for what is no list of directives, and for a ``max-age`` that is no number of seconds.
+    Raises InvalidRequest for what is no list of directives, and for seconds that are no number.
     """
     asked = CacheControl()
     place = 0
@@ -39,9 +39,15 @@ def read_cache_control(text: str) -> CacheControl:
             case "only-if-cached":
                 asked = msgspec.structs.replace(asked, only_if_cached=True)
             case "max-age":
-                age = _seconds(found["token"] if found["quoted"] is None else found["quoted"])
+                age = _seconds(found, "max-age")
                 asked = msgspec.structs.replace(
                     asked, max_age=age if asked.max_age is None else min(age, asked.max_age)
+                )
+            case "stale-if-error":
+                # RFC 5861, 4.
+                stale = _seconds(found, "stale-if-error")
+                asked = msgspec.structs.replace(
+                    asked, stale_if_error=stale if asked.stale_if_error is None else min(stale, asked.stale_if_error)
                 )
     return asked
 
@@ -53,7 +59,8 @@ def with_body(asked: CacheControl, cache: bool | None) -> CacheControl:
     return msgspec.structs.replace(asked, wanted=cache, no_store=asked.no_store or not cache)
 
 
-def _seconds(argument: str | None) -> int:
+def _seconds(found: re.Match[str], directive: str) -> int:
+    argument: str | None = found["token"] if found["quoted"] is None else found["quoted"]
     if argument is None or not (argument.isascii() and argument.isdecimal()):
-        raise InvalidRequest(f"The header {HEADER} has a max-age that is no number of seconds.", param=HEADER)
+        raise InvalidRequest(f"The header {HEADER} has a {directive} that is no number of seconds.", param=HEADER)
     return int(argument) if len(argument) <= 10 and int(argument) < MOST_SECONDS else MOST_SECONDS

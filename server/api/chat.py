@@ -34,6 +34,7 @@ async def create_chat_completion(call: Call) -> Answer | StreamAnswer:
         n=request.sampling.n,
         has_logprobs=bool(chat.logprobs),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        is_recorded=call.recording is not None,
         may_call=tools.may_call,
         tokens=TokenFields(request.wants_token_ids, request.hash_logits),
         new_parser=tools.new_parser,
@@ -97,6 +98,6 @@ async def _stream(engine: Engine, request: Request, observer: Observer, shape: C
                     stream = ChatStream(shape, event)
                     opening = stream.opening()
                 case Finished() if stream:
-                    yield stream.closing(event.usage)
+                    yield opening + stream.closing(event.usage, event.is_recorded)
                     return
     raise EngineFailed("The engine's answer ended before it was whole.")

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Delta, FinishReason, Started, TokenLogprob, Usage
+from pennyweight.server.types import BeamScore, Delta, FinishReason, Started, TokenLogprob, Usage
 
 from . import sse
+from .ending import ending_fields, ending_json
 from .logprobs import chat_logprobs, prompt_logprobs
 from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .tools.base import ArgumentsDelta, CallStarted, ContentDelta, ToolEvent, ToolParser
@@ -24,6 +25,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
 
     ``may_call`` tells whether there may be tool calls; ``new_parser`` makes the parser that finds them in one choice's
     text, None where there are none to be found. ``tokens`` are what is told of the answer's tokens.
+    Of one that ``is_recorded`` the last event of the stream says whether its record is written.
     """
 
     id: str
@@ -31,6 +33,7 @@ class ChatShape(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     has_logprobs: bool = False
     include_usage: bool = False
+    is_recorded: bool = False
     may_call: bool = False
     new_parser: Callable[[], ToolParser] | None = None
     tokens: TokenFields = NO_TOKEN_FIELDS
@@ -89,6 +92,10 @@ class ChatStream:
         self._parsers = shape.parsers()
         self._may_call = shape.may_call
         self._has_calls = [False] * shape.n
+        # Choices that go on. With the end of the last one an event is kept back that is to be the stream's last.
+        self._going = shape.n
+        self._keeps_last = shape.is_recorded and not shape.include_usage
+        self._kept = b""
 
     def opening(self) -> bytes:
         """The role, once for each choice. Where there may be calls only, there is no content yet."""
@@ -121,13 +128,21 @@ class ChatStream:
             chunk = b""
         if delta.finish_reason is None:
             return chunk
-        return chunk + self._last(delta, delta.finish_reason)
+        last = self._last(delta, delta.finish_reason)
+        self._going -= 1
+        if self._keeps_last and not self._going:
+            self._kept = last
+            return chunk
+        return chunk + last
 
-    def closing(self, usage: Usage) -> bytes:
+    def closing(self, usage: Usage, is_recorded: bool | None = None) -> bytes:
         """What ends a whole answer: the usage where it was asked for, and [DONE]."""
-        if not self._include_usage:
-            return sse.DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage))) + sse.DONE
+        last = self._kept
+        if self._include_usage:
+            last = b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(usage)))
+        if last and is_recorded is not None:
+            last = sse.with_recorded(last, is_recorded)
+        return last + sse.DONE
 
     def _with_events(self, delta: Delta, events: Sequence[ToolEvent]) -> bytes:
         """One chunk for each event. The logprobs of all the delta's tokens are the first one's, or in one of their own."""
@@ -147,8 +162,8 @@ class ChatStream:
 
     def _last(self, delta: Delta, reason: FinishReason) -> bytes:
         told = _encode(_finish_reason(reason, has_calls=self._has_calls[delta.index]))
-        stop_reason = b"" if delta.stop_reason is None else b',"stop_reason":' + _encode(delta.stop_reason)
-        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, stop_reason)
+        more = ending_json(delta.stop_reason, delta.beam_score)
+        ending = b'{},"logprobs":null,"finish_reason":%b%b' % (told, more)
         return self._prefixes[delta.index] + ending + self._end
 
 
@@ -183,6 +198,7 @@ class _Choice:
     stop_reason: str | int | None = None
     token_ids: list[int] = field(default_factory=list)
     logits_hashes: list[bytes] = field(default_factory=list)
+    beam_score: BeamScore | None = None
 
     def take(self, event: ToolEvent) -> None:
         match event:
@@ -219,6 +235,7 @@ class ChatCollector:
         choice.logits_hashes.append(delta.logits_hashes)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+            choice.beam_score = delta.beam_score
 
     def body(self, usage: Usage) -> dict[str, Any]:
         """The answer's JSON object."""
@@ -238,12 +255,11 @@ class ChatCollector:
         if choice.calls:
             message["content"] = content or None
             message["tool_calls"] = [call.wire() for call in choice.calls]
-        found: dict[str, Any] = {
+        found = {
             "index": index,
             "message": message,
             "logprobs": chat_logprobs(choice.logprobs) if self._shape.has_logprobs else None,
             "finish_reason": _finish_reason(choice.finish_reason, has_calls=bool(choice.calls)),
+            **ending_fields(choice.stop_reason, choice.beam_score),
         }
-        if choice.stop_reason is not None:
-            found["stop_reason"] = choice.stop_reason
         return found | self._shape.tokens.of(choice.token_ids, b"".join(choice.logits_hashes))

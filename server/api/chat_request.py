@@ -23,12 +23,13 @@ from pennyweight.server.types import (
     ToolChoice,
 )
 
+from .bounds import check_at_most
 from .cache_control import with_body
 from .chat_tools import ToolUse
 from .constraints import output_constraint
 from .fields import GenerationFields
 from .messages import NamedToolChoice, WireMessage, WireTool, to_messages
-from .sampling import check_at_most, check_common, sampling_params
+from .sampling import check_common, sampling_params
 
 # What a chat template reads that has a place of its own in a request, or that only the model sets.
 _NOT_TEMPLATE_KWARGS = frozenset(

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Delta, FinishReason, Started, Usage
+from pennyweight.server.types import BeamScore, Delta, FinishReason, Started, Usage
 
 from . import sse
+from .ending import ending_fields, ending_json
 from .logprobs import LegacyLogprobs, join_legacy, prompt_logprobs
 from .token_fields import NO_TOKEN_FIELDS, TokenFields
 from .usage import total, usage_object
@@ -27,6 +28,7 @@ class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer needs to know of its request. ``created`` is in Unix seconds; ``n`` choices for each prompt.
 
     ``tokens`` are what is told of the answer's tokens.
+    Of one that ``is_recorded`` the last event of the stream says whether its records are written.
     """
 
     id: str
@@ -38,6 +40,7 @@ class CompletionShape(msgspec.Struct, frozen=True, kw_only=True):
     has_prompt_logprobs: bool = False
     include_usage: bool = False
     tokens: TokenFields = NO_TOKEN_FIELDS
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ class CompletionStream:
         ]
         self._end = b"}]%b}\n\n" % (b',"usage":null' if shape.include_usage else b"")
         self._plain_end = b',"logprobs":null,"finish_reason":null' + self._end
+        # Choices that go on. With the end of the last one an event is kept back that is to be the stream's last.
+        self._going = shape.n * shape.num_prompts
+        self._keeps_last = shape.is_recorded and not shape.include_usage
+        self._kept = b""
 
     def opening(self, place: int, echo: Echo) -> bytes:
         """The echoed prompt, and its token ids, once for each choice of prompt ``place``; empty where neither was asked for."""
@@ -119,19 +126,29 @@ class CompletionStream:
         if delta.finish_reason is None and not delta.logprobs:
             return self._prefixes[index] + _encode(delta.text) + self._plain_end if delta.text else b""
         logprobs = self._texts.logprobs(index, delta) if delta.logprobs else None
-        return self._chunk(index, delta.text, logprobs, delta)
+        chunk = self._chunk(index, delta.text, logprobs, delta)
+        if delta.finish_reason is None:
+            return chunk
+        self._going -= 1
+        if self._keeps_last and not self._going:
+            self._kept = chunk
+            return b""
+        return chunk
 
-    def closing(self, usages: Sequence[Usage]) -> bytes:
+    def closing(self, usages: Sequence[Usage], is_recorded: bool | None = None) -> bytes:
         """What ends a whole answer: the usage where it was asked for, and [DONE]."""
-        if not self._shape.include_usage:
-            return sse.DONE
-        return b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(total(usages)))) + sse.DONE
+        last = self._kept
+        if self._shape.include_usage:
+            last = b'data: %b,"choices":[],"usage":%b}\n\n' % (self._head, _encode(usage_object(total(usages))))
+        if last and is_recorded is not None:
+            last = sse.with_recorded(last, is_recorded)
+        return last + sse.DONE
 
     def _chunk(self, index: int, text: str, logprobs: dict[str, Any] | None, delta: Delta | None = None) -> bytes:
         reason = None if delta is None else delta.finish_reason
         rest = b',"logprobs":%b,"finish_reason":%b' % (_encode(logprobs), _encode(reason))
-        if delta is not None and delta.stop_reason is not None:
-            rest += b',"stop_reason":' + _encode(delta.stop_reason)
+        if delta is not None:
+            rest += ending_json(delta.stop_reason, delta.beam_score)
         return self._prefixes[index] + _encode(text) + rest + self._end
 
 
@@ -144,6 +161,7 @@ class _Choice:
     stop_reason: str | int | None = None
     token_ids: list[int] = field(default_factory=list)
     logits_hashes: list[bytes] = field(default_factory=list)
+    beam_score: BeamScore | None = None
 
 
 class CompletionCollector:
@@ -176,6 +194,7 @@ class CompletionCollector:
             choice.logprobs.append(logprobs)
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+            choice.beam_score = delta.beam_score
 
     def body(self, usages: Sequence[Usage]) -> dict[str, Any]:
         """The answer's JSON object."""
@@ -190,9 +209,8 @@ class CompletionCollector:
             "text": "".join(choice.texts),
             "logprobs": join_legacy(choice.logprobs) if self._shape.has_logprobs else None,
             "finish_reason": choice.finish_reason,
+            **ending_fields(choice.stop_reason, choice.beam_score),
         }
-        if choice.stop_reason is not None:
-            found["stop_reason"] = choice.stop_reason
         if self._shape.has_prompt_logprobs and choice.prompt is not None and choice.prompt.prompt_logprobs is not None:
             found["prompt_logprobs"] = prompt_logprobs(choice.prompt.prompt_logprobs)
         if self._shape.tokens.token_ids and choice.prompt is not None:

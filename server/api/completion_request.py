@@ -19,10 +19,11 @@ from pennyweight.server.types import (
     TokensPrompt,
 )
 
+from .bounds import check_at_most, check_length
 from .cache_control import with_body
 from .constraints import output_constraint
 from .fields import GenerationFields, TokenId
-from .sampling import check_at_most, check_common, check_length, sampling_params
+from .sampling import check_common, sampling_params
 
 _T = TypeVar("_T")
 

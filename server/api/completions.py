@@ -51,6 +51,7 @@ async def create_completion(call: Call) -> Answer | StreamAnswer:
         has_prompt_logprobs=completion.prompt_logprobs is not None,
         include_usage=bool(completion.stream_options and completion.stream_options.include_usage),
         tokens=TokenFields(requests[0].wants_token_ids, requests[0].hash_logits),
+        is_recorded=call.recording is not None,
     )
     if completion.stream:
         return await stream_answer(_stream(engine, requests, call.observer, shape), headers)
@@ -86,6 +87,7 @@ async def _stream(
     starting = len(requests)
     openings = [b""] * len(requests)
     usages: list[Usage] = []
+    are_recorded = True if shape.is_recorded else None
     async with aclosing(merged(engine, requests, observer)) as events:
         async for place, event in events:
             match event:
@@ -99,12 +101,13 @@ async def _stream(
                     openings[place] = stream.opening(place, await _echo(engine, event, shape))
                 case Finished():
                     usages.append(event.usage)
+                    are_recorded = are_recorded and bool(event.is_recorded)
             if held and not starting:
                 yield b"".join(held)
                 held.clear()
     if stream is None or len(usages) < len(requests):
         raise EngineFailed("The engine's answer ended before it was whole.")
-    yield stream.closing(usages)
+    yield b"".join(openings) + stream.closing(usages, are_recorded)
 
 
 async def _echo(engine: Engine, started: Started, shape: CompletionShape) -> Echo:

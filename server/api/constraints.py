@@ -10,8 +10,8 @@ from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, MissingParameter
 from pennyweight.server.types import Constraint, ConstraintKind
 
+from .bounds import check_length
 from .fields import GenerationFields, ResponseFormat, StructuredOutputs
-from .sampling import check_length
 
 
 def output_constraint(fields: GenerationFields, limits: LimitSettings) -> Constraint | None:

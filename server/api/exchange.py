@@ -101,7 +101,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request to an endpoint, its body already within the limit of its size.
 
     ``request_id`` is ours and unique; ``arrival`` is in seconds of ``time.monotonic()``; ``engines`` are by each name
-    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last. ``routes`` are the
+    that a client may give as ``model``; ``around`` are what a request passes on its way to one, the outermost last; where the call is recorded, ``recording`` is outside of them and of the router. ``routes`` are the
     names that leave the choice to the router. ``tenant`` is whose call it is; unless its data ``may_leave``, it names no model that sends
     requests to somebody else. ``headers`` are as they came, ``cache`` is what they ask of the response cache. ``deadline``, by the
     same clock as ``arrival``, is when the answer is wanted at the latest, as far as the headers say.
@@ -113,6 +113,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     engines: Mapping[str, Engine]
     around: Sequence[Callable[[Engine], Engine]] = ()
+    recording: Callable[[Engine], Engine] | None = None
     routes: Mapping[str, Choosing] = msgspec.field(default_factory=dict)
     tenant: str = ""
     cache: CacheControl = NO_CACHE_CONTROL
@@ -131,6 +132,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises ModelNotFound, PermissionDenied, what ``Leased.lease`` raises, and DeadlineExceeded when that takes until ``deadline``.
         """
+        engine = await self._engine(model, deadline)
+        return engine if self.recording is None else self.recording(engine)
+
+    async def _engine(self, model: str, deadline: float | None) -> Engine:
         if (route := self.routes.get(model)) is not None:
             return route
         engine = find_engine(self.engines, model)

@@ -85,6 +85,10 @@ class GenerationFields(msgspec.Struct, kw_only=True, frozen=True):
     timeout: Seconds | None = None
     priority: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     user: str | None = None
+    use_beam_search: bool | None = None
+    best_of: Count | None = None
+    length_penalty: Annotated[float, Meta(ge=-5, le=5)] | None = None
+    early_stopping: bool | Literal["never"] | None = None
     metadata: dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]] | None = None
     service_tier: Annotated[str, Meta(max_length=64)] | None = None
     max_cost: Annotated[float, Meta(ge=0)] | None = None

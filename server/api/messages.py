@@ -12,7 +12,7 @@ from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, MissingParameter, UnsupportedParameter
 from pennyweight.server.types import Message, Tool, ToolCall
 
-from .sampling import check_length
+from .bounds import check_length
 
 FunctionName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_.-]{1,64}(?!\\n)$")]
 

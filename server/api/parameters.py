@@ -26,10 +26,6 @@ class Refusal:
 
 
 _BOTH = {
-    "use_beam_search": Refusal(neutral=(False,)),
-    "length_penalty": Refusal(neutral=(1, 1.0)),
-    "best_of": Refusal(neutral=(1,), hint="Ask for n choices and pick among them instead."),
-    "early_stopping": Refusal(neutral=(False,)),
     "truncate_prompt_tokens": Refusal(hint="Nothing is cut from a prompt here."),
     "allowed_token_ids": Refusal(),
     "bad_words": Refusal(neutral=([],)),

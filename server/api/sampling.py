@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-
 from pennyweight.server.config import LimitSettings
 from pennyweight.server.errors import InvalidRequest, UnsupportedParameter
 from pennyweight.server.types import Constraint, SamplingParams
 
+from .beam_search import beam_search
+from .bounds import check_at_most, check_length
 from .fields import GenerationFields
 
 _MAX_TOKEN_ID = 2**31 - 1
@@ -68,21 +68,10 @@ def sampling_params(
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
         constraint=constraint,
+        beam_search=beam_search(
+            fields, limits, max_tokens=max_tokens, prompt_logprobs=prompt_logprobs, constraint=constraint
+        ),
     )
-
-
-def check_at_most(value: int, limit: int, param: str) -> None:
-    """Raise InvalidRequest when a number is over its limit."""
-    if value > limit:
-        raise InvalidRequest(f"Invalid value for '{param}': {value} is above the maximum of {limit}.", param=param)
-
-
-def check_length(value: Sized, limit: int, param: str) -> None:
-    """Raise InvalidRequest when something is longer than its limit."""
-    if len(value) > limit:
-        raise InvalidRequest(
-            f"Invalid '{param}': its length {len(value)} is above the maximum of {limit}.", param=param
-        )
 
 
 def _stop(stop: str | list[str] | None, limits: LimitSettings) -> tuple[str, ...]:

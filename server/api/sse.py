@@ -16,11 +16,18 @@ HEADERS = (
 )
 
 _encode = msgspec.json.Encoder().encode
+# How an event of an object ends that has members.
+_END = b"}\n\n"
 
 
 def event(data: object) -> bytes:
     """One event of JSON data."""
     return b"data: " + _encode(data) + b"\n\n"
+
+
+def with_recorded(event: bytes, is_recorded: bool) -> bytes:
+    """The last event of a stream, which also says whether the answer's record has been written."""
+    return event[: -len(_END)] + b',"pennyweight":{"recorded":%b}' % (b"true" if is_recorded else b"false") + _END
 
 
 def error_event(error: PennyweightError) -> bytes:

@@ -20,7 +20,8 @@ _encode = msgspec.json.Encoder().encode
 def is_deterministic(request: Request) -> bool:
     """Whether the request fixes its answer: the most probable tokens, or a seed. What the model's own settings say is not known here."""
     sampling = request.sampling
-    return sampling.temperature == 0 or sampling.top_k == 1 or sampling.seed is not None
+    is_greedy = sampling.temperature == 0 or sampling.top_k == 1
+    return is_greedy or sampling.seed is not None or sampling.beam_search is not None
 
 
 def takes_part(request: Request) -> bool:
@@ -35,7 +36,7 @@ def takes_part(request: Request) -> bool:
 def request_key(request: Request, capabilities: Capabilities) -> bytes:
     """32 bytes (SHA-256) of all that can change the answer, and whose it is.
 
-    That is the whole request but for its id, times, priority, whether its tokens are told and what it asks of the cache, and the model's version and numerics (its fingerprint). Texts count in
+    That is the whole request but for its id, times, priority, whether its tokens are told, whether it is recorded and what it asks of the cache, and the model's version and numerics (its fingerprint). Texts count in
     Unicode's normal form C and otherwise as they are: no space, case or order is evened out.
     """
     asked = msgspec.structs.replace(
@@ -47,6 +48,7 @@ def request_key(request: Request, capabilities: Capabilities) -> bytes:
         cache=NO_CACHE_CONTROL,
         routing=None,
         wants_token_ids=False,
+        is_recorded=False,
         prompt=_normalised(request.prompt),
     )
     version = (VERSION, capabilities.engine, capabilities.model, capabilities.fingerprint)

@@ -21,9 +21,13 @@ REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 def open_cache(
-    settings: ResponseCacheSettings, logger: FilteringBoundLogger, on_hit: Callable[[float], None] = lambda age: None
+    settings: ResponseCacheSettings,
+    logger: FilteringBoundLogger,
+    on_hit: Callable[[float], None] = lambda age: None,
+    stale: float = 0.0,
 ) -> ResponseCache:
-    """Raises ConfigError for a store or a key that can't be used; one that is only away is waited for."""
+    """Answers are kept for ``stale`` seconds beyond their time. Raises ConfigError for a store or a key that can't be used; one that is only
+    away is waited for."""
     second = None
     if settings.store is not None:
         sealer = open_sealer(settings.key_file)
@@ -33,8 +37,9 @@ def open_cache(
             logger,
             ttl=settings.ttl,
             timeout=settings.store_timeout,
+            stale=stale,
         )
-    return ResponseCache(settings, second, on_hit=on_hit)
+    return ResponseCache(settings, second, on_hit=on_hit, stale=stale)
 
 
 def open_store(url: str, max_bytes: int) -> Store:

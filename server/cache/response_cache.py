@@ -35,8 +35,9 @@ class ResponseCache:
     """Answers that may be given again, and generations that are under way. One for a server: models and tenants are told apart by
     their keys. All methods belong to the event loop's thread.
 
-    ``second`` is where they are kept beside the memory, if anywhere. ``results`` counts requests by what was done for them, ``hits`` by
-    where their answer was; ``on_hit`` is told the age of each.
+    ``second`` is where they are kept beside the memory, if anywhere. Those whose time is over are kept for ``stale`` seconds more, and given
+    only to who asks for such (``CacheControl.max_stale``). ``results`` counts requests by what was done for them, ``hits`` by where their
+    answer was; ``on_hit`` is told the age of each.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class ResponseCache:
         second: SecondLevel | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_hit: Callable[[float], None] = lambda age: None,
+        stale: float = 0.0,
     ) -> None:
-        self.store = AnswerStore(settings.max_bytes, settings.ttl, clock)
+        self.store = AnswerStore(settings.max_bytes, settings.ttl, clock, stale)
+        self._ttl = settings.ttl
         self.second = second
         self.results: Counter[CacheResult] = Counter()
         self.hits: Counter[Level] = Counter()
@@ -83,13 +86,14 @@ class ResponseCache:
         if not asked.no_cache:
             held = await self._find(key, label, asked)
             if held is not None:
-                answer = held.answer
-                yield _own(answer.started, request, key, CacheResult.HIT, held.age)
+                answer, result = held.answer, CacheResult.STALE if held.is_stale else CacheResult.HIT
+                yield _own(answer.started, request, key, result, held.age)
                 for delta in answer.deltas:
                     yield delta
                 yield answer.finished
                 return
-        flight = None if asked.no_cache else self._flights.get(key)
+        # Who asks for a kept answer because no model answers is not to wait for one.
+        flight = None if asked.no_cache or asked.max_stale is not None else self._flights.get(key)
         if flight is not None and asked.max_age is not None and self._clock() - flight.began > asked.max_age:
             flight = None
         if flight is None and asked.only_if_cached:
@@ -131,19 +135,25 @@ class ResponseCache:
     async def _find(self, key: bytes, label: Label, asked: CacheControl) -> Held | None:
         """A kept answer that is young enough."""
         level = Level.MEMORY
-        held = _young(self.store.get(key), asked)
+        held = self._young(self.store.get(key, asked.max_stale or 0.0), asked)
         if held is None and self.second is not None and key not in self._flights:
             level = Level.STORE
-            held = _young(await self._look_further(key, label, self.second), asked)
+            held = self._young(await self._look_further(key, label, self.second), asked)
         elif held is not None and self.second is not None:
             self.second.touch(key)
         if held is not None:
-            self.count_hit(level, held.age)
+            self.count_hit(level, held.age, CacheResult.STALE if held.is_stale else CacheResult.HIT)
         return held
 
-    def count_hit(self, level: Level, age: float) -> None:
+    def _young(self, held: Held | None, asked: CacheControl) -> Held | None:
+        """The answer if it is young enough for the request, also by the time that each is given for."""
+        if held is None or held.age >= self._ttl + (asked.max_stale or 0.0):
+            return None
+        return None if asked.max_age is not None and held.age > asked.max_age else held
+
+    def count_hit(self, level: Level, age: float, result: CacheResult = CacheResult.HIT) -> None:
         """A kept answer is given."""
-        self.results[CacheResult.HIT] += 1
+        self.results[result] += 1
         self.hits[level] += 1
         self.on_hit(age)
 
@@ -161,7 +171,7 @@ class ResponseCache:
         if found is None or purges != self._purges:
             return None
         self.store.put(key, found.encoded, label, age=found.age)
-        return Held(found.answer, found.age)
+        return Held(found.answer, found.age, found.age >= self._ttl)
 
     def _begin(self, engine: Engine, request: Request, key: bytes, label: Label, capabilities: Capabilities) -> Flight:
         def landed(flight: Flight, answer: StoredAnswer | None) -> None:
@@ -192,12 +202,6 @@ class ResponseCache:
             self.second.keep(key, label, encoded)
 
 
-def _young(held: Held | None, asked: CacheControl) -> Held | None:
-    if held is None or (asked.max_age is not None and held.age > asked.max_age):
-        return None
-    return held
-
-
 def _version(capabilities: Capabilities) -> tuple[str, str, str]:
     return capabilities.engine, capabilities.model, capabilities.fingerprint
 
@@ -213,6 +217,8 @@ def _own(started: Started, request: Request, key: bytes, result: CacheResult, ag
         cache=result.value if started.cache is None else started.cache,
         cache_key=key,
         cache_age=age,
+        # How a kept answer came about is not how this request came by it.
+        inputs={} if result is CacheResult.HIT else started.inputs,
     )
 
 

@@ -7,13 +7,19 @@ from collections.abc import Iterable
 
 
 class CacheResult(enum.StrEnum):
-    """It took no part, had an answer generated and kept, had the request share the generation of another that was under way, or gave
-    a kept answer. In this order: the first is the most that was computed."""
+    """It took no part, had an answer generated and kept, had the request share the generation of another that was under way, gave a kept
+    answer whose time was over because no model could answer, or gave a kept answer. In this order: the first is the most that was
+    computed, or the least that was promised."""
 
     BYPASS = "bypass"
     MISS = "miss"
     SHARED = "shared"
+    STALE = "stale"
     HIT = "hit"
+
+
+# Kept answers that were given, which have an age.
+KEPT = frozenset({CacheResult.STALE.value, CacheResult.HIT.value})
 
 
 _ORDER = {result.value: place for place, result in enumerate(CacheResult)}
@@ -22,7 +28,7 @@ _OF_ANOTHER_CACHE = _ORDER[CacheResult.SHARED.value] + 0.5
 # What the semantic cache says of an answer that it gives.
 SEMANTIC = "semantic"
 # Of what nothing was computed for the request that it is told of.
-GIVEN_AGAIN = frozenset({CacheResult.SHARED.value, CacheResult.HIT.value, SEMANTIC})
+GIVEN_AGAIN = KEPT | {CacheResult.SHARED.value, SEMANTIC}
 
 
 def result_of_all(results: Iterable[str]) -> str:

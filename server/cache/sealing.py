@@ -9,25 +9,21 @@ moved to another key, cut, or changed does not open. Each tenant's encryption ke
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import hashlib
 import hmac
 import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pennyweight.server.errors import ConfigError
+from pennyweight.server.key_file import KEY_BYTES, read_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 # Goes up with every change of what is sealed: an answer of another version does not open.
 VERSION = 1
-KEY_BYTES = 32
 _PLAIN, _ENCRYPTED = 0, 1
 _HEAD = struct.Struct(">3sBBd")
 _DIGEST_BYTES = 16
@@ -110,24 +106,5 @@ def _digest(head: bytes, key: bytes, encoded: bytes) -> bytes:
 
 
 def open_sealer(key_file: str | None) -> Sealer:
-    """The sealer of a file with a key: 32 bytes in hexadecimal or base64. Raises ConfigError, which never shows the key."""
-    if key_file is None:
-        return Sealer()
-    try:
-        import cryptography  # noqa: F401 (asked for now, and not with the first answer)
-    except ImportError:
-        raise ConfigError("response_cache.key_file needs the package cryptography: pip install cryptography") from None
-    try:
-        text = Path(key_file).expanduser().read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"response_cache.key_file {key_file} can't be read: {error}") from None
-    for decode in (bytes.fromhex, lambda text: base64.b64decode(text, validate=True), base64.urlsafe_b64decode):
-        try:
-            master = decode(text)
-        except (ValueError, binascii.Error):
-            continue
-        if len(master) == KEY_BYTES:
-            return Sealer(master)
-    raise ConfigError(
-        f"response_cache.key_file {key_file} must hold {KEY_BYTES} bytes in hexadecimal or base64: openssl rand -hex 32"
-    )
+    """The sealer of a file with a key. Raises ConfigError, which never shows the key."""
+    return Sealer() if key_file is None else Sealer(read_key(key_file, "response_cache.key_file"))

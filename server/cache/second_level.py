@@ -56,7 +56,8 @@ class _Waiting:
 
 class SecondLevel:
     """Answers in a store, sealed. A lookup takes ``timeout`` seconds at the most; a store that fails a few times in a row is left alone
-    for a while. Answers are written in the background, and dropped where too many wait. All methods belong to the event loop's thread.
+    for a while. Answers are written in the background, and dropped where too many wait. They are kept for ``ttl`` seconds and ``stale`` more,
+    of which those who find one must know. All methods belong to the event loop's thread.
 
     ``errors`` counts what went wrong by its kind: ``timeout``, ``failed``, ``corrupt`` (an answer that did not open) and ``dropped``
     (one that was not written). ``wall_clock`` gives Unix seconds.
@@ -70,13 +71,14 @@ class SecondLevel:
         *,
         ttl: float,
         timeout: float,
+        stale: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._logger = logger
-        self._ttl = ttl
+        self._kept_for = ttl + stale
         self._timeout = timeout
         self._wall_clock = wall_clock
         self._breaker = Breaker(clock)
@@ -165,7 +167,7 @@ class SecondLevel:
         try:
             encoded, made = self._sealer.open(sealed, key, tenant)
             age = self._wall_clock() - made
-            if not -CLOCK_SKEW <= age < self._ttl:
+            if not -CLOCK_SKEW <= age < self._kept_for:
                 raise Unsealable
             return Found(decode_answer(encoded), encoded, max(age, 0.0))
         except (Unsealable, msgspec.DecodeError):
@@ -221,7 +223,7 @@ class SecondLevel:
             tenant=self._sealer.stored_tenant(one.label.tenant),
             model=one.label.model,
             asked=one.label.asked,
-            expires=one.made + self._ttl,
+            expires=one.made + self._kept_for,
             sealed=self._sealer.seal(one.encoded, one.key, one.label.tenant, one.made),
         )
 

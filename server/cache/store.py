@@ -33,10 +33,11 @@ decode_answer = msgspec.msgpack.Decoder(StoredAnswer).decode
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An answer that is kept, and how many seconds ago it was made."""
+    """An answer that is kept, and how many seconds ago it was made; ``is_stale`` where its time is over."""
 
     answer: StoredAnswer
     age: float
+    is_stale: bool = False
 
 
 @dataclass(slots=True)
@@ -50,15 +51,16 @@ class _Entry:
 
 
 class AnswerStore:
-    """Answers of at most ``max_bytes`` in all, each until ``ttl`` seconds of ``clock`` after it was made; the one not asked for the
-    longest goes first.
+    """Answers of at most ``max_bytes`` in all, each until ``ttl`` seconds of ``clock`` after it was made, and ``stale`` more for who asks
+    for one whose time is over; the one not asked for the longest goes first.
 
     They are kept encoded, so that the bytes counted are those taken. All methods belong to the event loop's thread.
     """
 
-    def __init__(self, max_bytes: int, ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(self, max_bytes: int, ttl: float, clock: Callable[[], float], stale: float = 0.0) -> None:
         self._max_bytes = max_bytes
         self._ttl = ttl
+        self._stale = stale
         self._clock = clock
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         # The key of the answer that each name is attached to.
@@ -69,10 +71,10 @@ class AnswerStore:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: bytes) -> Held | None:
-        """The answer under a key, or None where there is none any more."""
-        found = self._used(key)
-        return None if found is None else Held(decode_answer(found[0].encoded), found[1])
+    def get(self, key: bytes, max_stale: float = 0.0) -> Held | None:
+        """The answer under a key, or None where there is none any more; ``max_stale`` seconds after its time is over at the latest."""
+        found = self._used(key, max_stale)
+        return None if found is None else Held(decode_answer(found[0].encoded), found[1], found[1] >= self._ttl)
 
     def attach(self, key: bytes, name: Hashable, what: object, nbytes: int) -> None:
         """Keep something of ``nbytes`` beside an answer, for as long as that is kept; the first of too many goes.
@@ -126,14 +128,16 @@ class AnswerStore:
         """How many answers there are of each label."""
         return Counter(entry.label for entry in self._entries.values())
 
-    def _used(self, key: bytes) -> tuple[_Entry, float] | None:
+    def _used(self, key: bytes, max_stale: float = 0.0) -> tuple[_Entry, float] | None:
         """An entry that is asked for, and its age."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         age = self._clock() - entry.made
-        if age >= self._ttl:
+        if age >= self._ttl + self._stale:
             self._remove(key)
+            return None
+        if age >= self._ttl + max_stale:
             return None
         self._entries.move_to_end(key)
         return entry, age

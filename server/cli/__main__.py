@@ -17,6 +17,7 @@ from .models import models
 from .plugins import CommandsAndPlugins
 from .prices import prices
 from .pull import pull
+from .record import record
 from .route import route
 from .serve import explain_config, serve
 
@@ -28,6 +29,8 @@ Serve a model of your own in int8, to two keys: [bold]pennyweight serve ~/models
 Manage the models of a server that has several: [bold]pennyweight models list[/] (see [bold]serve --admin-port[/]).
 
 See where a server would send a prompt, and why: [bold]pennyweight route explain "What is 7 times 8?"[/].
+
+Look at what a server has recorded: [bold]pennyweight record list recordings/[/].
 
 Measure a server, and what its tokens cost: [bold]pennyweight bench --help[/].
 
@@ -56,6 +59,7 @@ app.add_typer(models)
 app.add_typer(cache)
 app.add_typer(prices)
 app.add_typer(route)
+app.add_typer(record)
 
 
 @app.command()

@@ -61,6 +61,13 @@ def _show(found: dict[str, Any], console: Console) -> None:
     console.print(f"{found['model']} in the tier {found['tier']}", style="bold", markup=False)
     console.print(f"by the policy {found['policy']}: {found['reason']}{scores}", markup=False, soft_wrap=True)
     console.print(f"then {', '.join(found['chain'][1:]) or 'none'}", markup=False)
+    if (stronger := found["escalation"]) is not None:
+        chain, judges = ", ".join(stronger["chain"]), ", ".join(stronger["judges"])
+        console.print(
+            f"judged by {judges}; where they are not sure, {chain} in the tier {stronger['tier']}",
+            markup=False,
+            soft_wrap=True,
+        )
     orders: dict[str, Any] = next((one["order"] for one in found["considered"] if one["order"]), {})
     table = Table("tier", "model", *orders, "", box=None, padding=(0, 2, 0, 0))
     for one in found["considered"]:

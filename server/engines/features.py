@@ -20,6 +20,7 @@ class Feature(enum.StrEnum):
 
     N = "n"
     SEED = "seed"
+    BEAM_SEARCH = "use_beam_search"
     STOP = "stop"
     LOGPROBS = "logprobs"
     PROMPT_LOGPROBS = "prompt_logprobs"
@@ -117,6 +118,7 @@ def used_features(request: Request) -> Iterator[tuple[Feature, str]]:
     flags = {
         Feature.N: sampling.n > 1,
         Feature.SEED: sampling.seed is not None,
+        Feature.BEAM_SEARCH: sampling.beam_search is not None,
         Feature.STOP: bool(sampling.stop),
         Feature.LOGPROBS: sampling.logprobs is not None,
         Feature.PROMPT_LOGPROBS: sampling.prompt_logprobs is not None,

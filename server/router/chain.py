@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -25,9 +25,9 @@ from pennyweight.server.errors import (
     UpstreamTimeout,
 )
 from pennyweight.server.retry_budget import RetryBudget
-from pennyweight.server.types import Delta, Event, Finished, Request, Route, Started
+from pennyweight.server.types import Delta, DroppedAnswer, Event, Finished, Request, Route, Started
 
-from .breaker import CircuitBreaker, Permit
+from .breaker import CircuitBreaker, Permit, Verdict, verdict
 from .decision import Decision
 from .router import RETRY_SECONDS, Router
 from .target import Target
@@ -39,6 +39,22 @@ class Fallback:
 
     model: str
     code: str
+
+
+@dataclass(slots=True)
+class Tries:
+    """What was tried for one request, over all decisions that are carried out for it: see ``Route``. ``last`` is the last error; ``has_failed`` says
+    whether a model has failed, was busy or rests, and did not only refuse."""
+
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[DroppedAnswer] = field(default_factory=list)
+    last: PennyweightError | None = None
+    has_failed: bool = False
+
+
+def as_it_is(request: Request, target: Target) -> Request:
+    """The request that any model is given: the client's own."""
+    return request
 
 
 class Chain:
@@ -63,21 +79,35 @@ class Chain:
         self._clock = clock
         self.fallbacks: Counter[Fallback] = Counter()
 
-    async def generate(self, request: Request, decision: Decision) -> AsyncGenerator[Event]:
+    def begin(self) -> Tries:
+        """A request has come: nothing was tried for it yet."""
+        self._budget.request()
+        return Tries()
+
+    async def generate(
+        self,
+        request: Request,
+        decision: Decision,
+        tries: Tries,
+        *,
+        asked: Callable[[Request, Target], Request] = as_it_is,
+        is_held: bool = False,
+    ) -> AsyncGenerator[Event]:
         """The events of the first model that answers; its ``Started`` has the route.
+
+        ``asked`` says what a model is asked for the request. With ``is_held`` nothing is yielded before an answer is whole, and so a model is
+        left for the next also in the middle of its answer.
 
         Raises what the last one raised that was tried, and Unavailable when none could be.
         """
-        self._budget.request()
-        failed: list[tuple[str, str]] = []
-        last: PennyweightError | None = None
         for place, target in enumerate(decision.chain):
             permit = self._breakers[target.name].permit()
             if permit is None:
-                failed.append((target.name, "circuit_open"))
+                tries.failed.append((target.name, "circuit_open"))
+                tries.has_failed = True
                 continue
             # Looking for a kept answer of another model costs nothing.
-            if last is not None and not isinstance(last, NotCached) and not self._budget.take():
+            if tries.last is not None and not isinstance(tries.last, NotCached) and not self._budget.take():
                 permit.release()
                 break
             route = Route(
@@ -86,11 +116,13 @@ class Chain:
                 policy=decision.policy,
                 reason=decision.choice.reason,
                 is_degraded=place >= decision.num_own,
-                failed=tuple(failed),
+                failed=tuple(tries.failed),
+                dropped=tuple(tries.dropped),
             )
             has_begun = False
             try:
-                async with aclosing(self._attempt(request, decision, target, permit, route)) as events:
+                attempt = self._attempt(asked(request, target), decision, target, permit, route)
+                async with aclosing(_held(attempt) if is_held else attempt) as events:
                     async for event in events:
                         has_begun = True
                         yield event
@@ -98,12 +130,13 @@ class Chain:
             except PennyweightError as error:
                 if has_begun or not moves_on(error):
                     raise
-                last = error
-                failed.append((target.name, error.code or error.type))
+                tries.last = error
+                tries.has_failed |= verdict(error) is not Verdict.NEUTRAL
+                tries.failed.append((target.name, error.code or error.type))
                 self.fallbacks[Fallback(target.name, error.code or error.type)] += 1
-        if last is not None:
-            raise last
-        names = ", ".join(name for name, _ in failed)
+        if tries.last is not None:
+            raise tries.last
+        names = ", ".join(name for name, _ in tries.failed)
         raise Unavailable(
             f"The models of the tier {decision.tier.name} have failed and rest for a while: {names}.",
             retry_after=RETRY_SECONDS,
@@ -155,6 +188,14 @@ class Chain:
             latency.under_way -= 1
             # For who left, or was cancelled: nothing is known of the model then.
             permit.release()
+
+
+async def _held(events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+    """The same events, once all of them are there."""
+    async with aclosing(events):
+        found = [event async for event in events]
+    for event in found:
+        yield event
 
 
 async def _opening(events: AsyncGenerator[Event]) -> tuple[Started, Delta | Finished]:

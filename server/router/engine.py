@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
-from pennyweight.server.cache.result import GIVEN_AGAIN
+import msgspec
+
+from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
 from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, Health, HealthState
 from pennyweight.server.engines.features import Feature
-from pennyweight.server.errors import InvalidRequest, ModelLoading
+from pennyweight.server.errors import InvalidRequest, ModelLoading, PennyweightError
 from pennyweight.server.types import (
     Determinism,
+    DroppedAnswer,
     Embeddings,
     EmbedRequest,
     Event,
@@ -23,35 +24,20 @@ from pennyweight.server.types import (
     Prompt,
     Request,
     Started,
-    Usage,
 )
 
-from .chain import Chain
+from .cascade.cascade import Cascade
+from .chain import Chain, Tries
+from .decision import Decision
+from .kept import KeptAnswers, is_failure
 from .router import Router
+from .tally import Tally
 from .tier import Tier
 
 # What only one model can do, and so none that is chosen anew for each request.
 _OF_ONE_MODEL = frozenset(
     {Feature.TOKENIZE, Feature.DETOKENIZE, Feature.EMBEDDINGS, Feature.ECHO, Feature.TOKEN_PROMPTS}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """What is counted of a request: its tier, its model and the policy that chose them."""
-
-    tier: str
-    model: str
-    policy: str
-
-
-class Tally:
-    """What the router has done so far: requests by route, and dollars by model, those spent and those that the dearest would have cost more."""
-
-    def __init__(self) -> None:
-        self.routed: Counter[Routed] = Counter()
-        self.spent: dict[str, float] = {}
-        self.saved: dict[str, float] = {}
 
 
 class RouterEngine:
@@ -61,6 +47,8 @@ class RouterEngine:
         self,
         router: Router,
         chain: Chain,
+        cascade: Cascade,
+        kept: KeptAnswers,
         engines: Mapping[str, Engine],
         tiers: Sequence[Tier],
         name: str,
@@ -68,6 +56,8 @@ class RouterEngine:
     ) -> None:
         self._router = router
         self._chain = chain
+        self._cascade = cascade
+        self._kept = kept
         self._engines = engines
         self._tiers = tiers
         self._name = name
@@ -77,14 +67,20 @@ class RouterEngine:
     def explain(self, request: Request) -> dict[str, Any]:
         """The decision with all that it was made by. Raises what ``Router.decide`` raises."""
         decision = self._router.decide(request, self._tiers)
+        if decision.refusal is not None:
+            raise decision.refusal
+        return self._explained(decision)
+
+    def _explained(self, decision: Decision) -> dict[str, Any]:
         return {
             "tier": decision.tier.name,
             "policy": decision.policy,
             "reason": decision.choice.reason,
             "scores": dict(decision.choice.scores),
-            "model": decision.chain[0].name,
+            "model": decision.chain[0].name if decision.chain else None,
             "chain": [target.name for target in decision.chain],
             "fallbacks": [target.name for target in decision.chain[decision.num_own :]],
+            "escalation": self._escalation(decision),
             "considered": [
                 {"tier": one.tier, "model": one.target.name, "refusal": one.refusal, "order": _finite(one.order)}
                 for one in decision.considered
@@ -94,14 +90,40 @@ class RouterEngine:
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         decision = self._router.decide(request, self._tiers)
         model, is_given = "", False
-        async with aclosing(self._chain.generate(request, decision)) as events:
+        async with aclosing(self._answer(request, decision, self._chain.begin())) as events:
             async for event in events:
-                if isinstance(event, Started) and event.route is not None:
-                    model, is_given = event.route.model, event.cache in GIVEN_AGAIN
-                    self._tally.routed[Routed(decision.tier.name, model, decision.policy)] += 1
+                if isinstance(event, Started) and (route := event.route) is not None:
+                    model, is_given = route.model, event.cache in GIVEN_AGAIN
+                    self._tally.began(route, self._targets)
+                    if route.dropped:
+                        event = _with_cache_of_all(event, route.dropped)
+                    if request.is_recorded:
+                        inputs = {**event.inputs, "router": self._explained(decision)}
+                        event = msgspec.structs.replace(event, inputs=inputs)
                 elif isinstance(event, Finished):
-                    self._count(model, event.usage, is_given=is_given)
+                    self._tally.finished(model, event.usage, self._targets, is_given=is_given)
                 yield event
+
+    async def _answer(self, request: Request, decision: Decision, tries: Tries) -> AsyncGenerator[Event]:
+        """What the models answer or, when they fail, what is kept of them."""
+        carrier = self._chain if decision.escalation is None else self._cascade
+        has_begun = False
+        try:
+            if decision.refusal is not None:
+                raise decision.refusal
+            async with aclosing(carrier.generate(request, decision, tries)) as events:
+                async for event in events:
+                    has_begun = True
+                    yield event
+            return
+        except PennyweightError as error:
+            if has_begun or not is_failure(error, tries):
+                raise
+            kept = await self._kept.find(request, decision, tries)
+            if kept is None:
+                raise
+        for event in kept:
+            yield event
 
     def capabilities(self) -> Capabilities:
         """What at least one of the models can do; the longest context, and the tool calls of the first. Raises ModelLoading before one is ready."""
@@ -147,27 +169,34 @@ class RouterEngine:
     async def aclose(self) -> None:
         """Does nothing: the models are their owner's."""
 
+    def _escalation(self, decision: Decision) -> dict[str, Any] | None:
+        """What is done where the answer is judged not to be sure enough; None where none is judged."""
+        if (stronger := decision.escalation) is None:
+            return None
+        return {
+            "tier": stronger.tier.name,
+            "chain": [target.name for target in stronger.chain],
+            "judges": [judge.name for judge in self._cascade.judges],
+        }
+
     def _known(self, name: str) -> Capabilities | None:
         try:
             return self._engines[name].capabilities()
         except ModelLoading:
             return None
 
-    def _count(self, model: str, usage: Usage, *, is_given: bool) -> None:
-        cost = self._targets[model].cost(usage)
-        if cost is None:
-            return
-        if is_given:  # by the response cache, which has nothing generated for it
-            cost = 0.0
-        dearest = max(one for target in self._targets.values() if (one := target.cost(usage)) is not None)
-        tally = self._tally
-        tally.spent[model] = tally.spent.get(model, 0.0) + cost
-        tally.saved[model] = tally.saved.get(model, 0.0) + dearest - cost
-
     def _of_one_model(self) -> InvalidRequest:
         return InvalidRequest(
             f"{self._name} is no model, but chooses one for each request: name a model for this.", param="model"
         )
+
+
+def _with_cache_of_all(started: Started, dropped: Sequence[DroppedAnswer]) -> Started:
+    """What the response cache did for the answer that took the most of those that were made for a request: nothing was generated for
+    it only if all were kept."""
+    bypassed = CacheResult.BYPASS.value
+    result = result_of_all(one or bypassed for one in (started.cache, *(answer.cache for answer in dropped)))
+    return msgspec.structs.replace(started, cache=None if result == bypassed else result)
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from pennyweight.server.errors import InvalidRequest
 from pennyweight.server.types import Request
 
 from .decision import Choice
@@ -35,11 +34,7 @@ class AskedTier:
 
     def choose(self, request: Request, tiers: Sequence[Tier]) -> Choice | None:
         asked = request.routing.tier if request.routing is not None else None
-        if asked is None:
-            return None
-        if all(asked != tier.name for tier in tiers):
-            raise InvalidRequest(f"No model of the tier {asked} can answer this request.", param="model")
-        return Choice(tier=asked, reason="asked for")
+        return None if asked is None else Choice(tier=asked, reason="asked for")
 
 
 class RuleMatch:
@@ -109,6 +104,24 @@ class Learned:
                 "weak_ok": estimate.p_weak_ok,
                 "strong_ok": estimate.p_strong_ok,
             },
+        )
+
+
+class WeakerFirst:
+    """The weaker of two tiers answers, and is judged; what that says of the request is known only then."""
+
+    name = "cascade"
+
+    def __init__(self, weaker: str, stronger: str) -> None:
+        self._weaker = weaker
+        self._stronger = stronger
+
+    def choose(self, request: Request, tiers: Sequence[Tier]) -> Choice | None:
+        there = {tier.name for tier in tiers}
+        if self._weaker not in there or self._stronger not in there:
+            return None
+        return Choice(
+            tier=self._weaker, stronger=self._stronger, reason=f"to be judged before {self._stronger} is asked"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,7 +22,7 @@ from pennyweight.server.tenants import Tenant, Tenants
 from pennyweight.server.types import ChatPrompt, Request, Usage
 
 from .affinity import Affinity
-from .decision import Choice, Considered, Decision
+from .decision import Choice, Considered, Decision, Kept
 from .latency import EXPECTED_TOKENS, Latency
 from .policies import TierPolicy
 from .prompt_text import MOST_CHARACTERS_PER_TOKEN, characters, estimated_tokens
@@ -54,6 +55,8 @@ class Router:
         self._policies = policies
         self._tenants = tenants
         self._order = settings.order
+        cascade = settings.cascade
+        self._weaker_answers = 1 + (cascade.samples if "agreement" in cascade.judges else 0)
         self.affinity = Affinity()
         self.latency = {target.name: Latency(clock) for tier in tiers for target in (*tier.targets, *tier.fallbacks)}
 
@@ -61,7 +64,7 @@ class Router:
         """Where the request goes, among the tiers ``within``.
 
         Raises PermissionDenied for a tier that isn't the tenant's, InvalidRequest for one that there isn't and for a request that
-        no model can answer, Unavailable when those that could can't now.
+        no model can answer, Unavailable when those that could can't now, and no kept answer of theirs may be given.
         """
         tenant = self._tenants[request.tenant]
         permitted = self._permitted(request, within, tenant)
@@ -73,11 +76,64 @@ class Router:
             }
             for tier in permitted
         }
-        able = [tier for tier in permitted if None in found[tier.name].values()]
+        asked = request.routing.tier if request.routing is not None else None
+        wanted = [tier for tier in permitted if asked in (None, tier.name)]
+        able = [tier for tier in wanted if None in found[tier.name].values()]
+        refusal = None
         if not able:
-            raise _refused(found)
+            refusal = _refused([error for tier in wanted for error in found[tier.name].values()])
+            able = [tier for tier in wanted if _kept(tier, found[tier.name])]
+            if not able:
+                raise refusal
         policy, choice = self._chosen(request, able)
-        tier = next(one for one in able if one.name == choice.tier)
+
+        def decided(choice: Choice) -> Decision:
+            return self._decision(request, policy, choice, permitted, found, refusal)
+
+        decision = decided(choice)
+        if choice.stronger is None:
+            return decision
+        stronger = decided(Choice(tier=choice.stronger, reason=f"no model of {choice.tier} can"))
+        return self._cascade(request, decision, stronger)
+
+    def _cascade(self, request: Request, weaker: Decision, stronger: Decision) -> Decision:
+        """The weaker tier's own models answer first; the stronger's own come after them, and then both tiers' fallbacks."""
+        own = stronger.chain[: stronger.num_own]
+        others = (*stronger.chain[stronger.num_own :], *weaker.chain[weaker.num_own :])
+        fallbacks = tuple(one for place, one in enumerate(others) if one not in (*own, *others[:place]))
+        kept = (*stronger.kept, *weaker.kept)
+        escalation = dataclasses.replace(stronger, chain=(*own, *fallbacks), kept=kept)
+        if not weaker.num_own:
+            return escalation
+        cheap = weaker.chain[: weaker.num_own]
+        if not own:
+            reason = f"no model of {stronger.tier.name} can"
+        elif not self._may_cost_both(request, cheap[0], own[0]):
+            reason = "max_cost leaves no room for a second answer"
+        else:
+            return dataclasses.replace(weaker, chain=cheap, kept=kept, escalation=escalation)
+        return dataclasses.replace(weaker, choice=dataclasses.replace(weaker.choice, stronger=None, reason=reason))
+
+    def _may_cost_both(self, request: Request, weaker: Target, stronger: Target) -> bool:
+        ceiling = request.routing.max_cost if request.routing is not None else None
+        if ceiling is None:
+            return True
+        usage = _expected_usage(request)
+        # Neither is None: of what is not known to cost less than the ceiling nothing is asked.
+        costs = [self._weaker_answers * (weaker.cost(usage) or 0.0), stronger.cost(usage) or 0.0]
+        return sum(costs) <= ceiling
+
+    def _decision(
+        self,
+        request: Request,
+        policy: str,
+        choice: Choice,
+        permitted: Sequence[Tier],
+        found: Mapping[str, Mapping[str, PennyweightError | None]],
+        refusal: PennyweightError | None,
+    ) -> Decision:
+        """``found`` is why each model of each tier can't take the request, None for one that can."""
+        tier = next(one for one in permitted if one.name == choice.tier)
         refusals = found[tier.name]
         orders = self._orders(request, tier, refusals)
         own = sorted(
@@ -91,6 +147,8 @@ class Router:
             choice=choice,
             chain=(*own, *fallbacks),
             num_own=len(own),
+            kept=tuple(_kept(tier, refusals)),
+            refusal=refusal,
             considered=tuple(
                 Considered(
                     target=target,
@@ -198,16 +256,24 @@ def tool_format(engines: Mapping[str, Engine], tiers: Sequence[Tier]) -> str | N
     return None
 
 
+def _kept(tier: Tier, refusals: Mapping[str, PennyweightError | None]) -> list[Kept]:
+    """Those of the tier's models that can take the request, now or when they are well again."""
+    if (max_stale := tier.settings.stale_if_error) is None:
+        return []
+    targets = (*tier.targets, *(one for one in tier.fallbacks if one not in tier.targets))
+    well = [one for one in targets if (error := refusals[one.name]) is None or isinstance(error, Unavailable)]
+    return [Kept(one, tier.name, max_stale) for one in well]
+
+
 def _expected_usage(request: Request) -> Usage:
     most = request.sampling.max_tokens
     completion = (EXPECTED_TOKENS if most is None else most) * request.sampling.n
     return Usage(prompt_tokens=estimated_tokens(request.prompt), completion_tokens=completion)
 
 
-def _refused(refusals: Mapping[str, Mapping[str, PennyweightError | None]]) -> PennyweightError:
+def _refused(refusals: Sequence[PennyweightError | None]) -> PennyweightError:
     """The one error for a request that no model can take: what the client can change, if it can."""
-    errors = [error for ones in refusals.values() for error in ones.values() if error is not None]
-    # Of a model in several tiers the same is said once.
+    errors = [error for error in refusals if error is not None]
     told = "; ".join(dict.fromkeys(error.message for error in errors))
     if any(isinstance(error, Unavailable) for error in errors):
         return Unavailable(f"No model can take the request now: {told}.", retry_after=RETRY_SECONDS)

@@ -16,11 +16,16 @@ from pennyweight.server.retry_budget import RetryBudget
 from pennyweight.server.tenants import Tenants
 
 from .breaker import CircuitBreaker
+from .cascade.cascade import Cascade
+from .cascade.judges import make_judges
+from .cascade.schema_checker import SchemaChecker
 from .chain import Chain
-from .engine import RouterEngine, Tally
-from .policies import AskedTier, DefaultTier, Learned, PromptLength, RuleMatch, TierPolicy
+from .engine import RouterEngine
+from .kept import KeptAnswers
+from .policies import AskedTier, DefaultTier, Learned, PromptLength, RuleMatch, TierPolicy, WeakerFirst
 from .router import Router
 from .rules import Rules
+from .tally import Tally
 from .tier import tiers_of
 
 
@@ -30,9 +35,15 @@ class Routing:
 
     engines: Mapping[str, RouterEngine]
     chain: Chain
+    cascade: Cascade
+    checker: SchemaChecker
     breakers: Mapping[str, CircuitBreaker]
     budget: RetryBudget
     tally: Tally
+
+    async def aclose(self) -> None:
+        """End what was started for it."""
+        await self.checker.aclose()
 
 
 def route_names(settings: Settings) -> tuple[str, ...]:
@@ -62,14 +73,19 @@ def make_routing(
 
     budget = RetryBudget(own.fallback_budget)
     chain = Chain(router, engine_of, breakers, budget, clock)
+    checker = SchemaChecker()
+    cascade = Cascade(chain, engines, make_judges(own.cascade, engines, checker))
+    kept = KeptAnswers(engine_of, cascade)
     tally = Tally()
     served = [tiers] + [(tier,) for tier in tiers]
     return Routing(
         engines={
-            name: RouterEngine(router, chain, engines, some, name, tally)
+            name: RouterEngine(router, chain, cascade, kept, engines, some, name, tally)
             for name, some in zip(route_names(settings), served, strict=False)
         },
         chain=chain,
+        cascade=cascade,
+        checker=checker,
         breakers=breakers,
         budget=budget,
         tally=tally,
@@ -93,4 +109,6 @@ def _policies(settings: Settings) -> list[TierPolicy]:
             else learned.threshold_for_share(0.5 if own.strong_share is None else own.strong_share)
         )
         found.append(Learned(*own.between, learned, threshold))
+    elif own.policy == "cascade" and own.between is not None:
+        found.append(WeakerFirst(*own.between))
     return [*found, DefaultTier(own.default_tier or next(iter(settings.tiers), None))]

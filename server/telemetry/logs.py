@@ -6,11 +6,10 @@ Never an API key; the text of prompts and answers only where ``LogSettings.promp
 from __future__ import annotations
 
 import logging
-import operator
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -35,12 +34,11 @@ def valid_client_request_id(text: str) -> str | None:
     return text if _CLIENT_REQUEST_ID.fullmatch(text) else None
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
 
     ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did, ``cache_key`` what it knows the (first) answer by, ``cache_age`` how old one is that is given again. ``route`` is how
-    the router came to the model. ``determinism`` is the weakest mode that an answer was given in. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
+    the router came to the model, ``recorded`` whether all of the answer's records were written in time (``true`` or ``false``), None where it has none, ``determinism`` the weakest mode that an answer was given in. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
     """
 
     request_id: str
@@ -52,6 +50,7 @@ class RequestRecord:
     cache_key: str | None = None
     cache_age: float | None = None
     route: str | None = None
+    recorded: str | None = None
     determinism: str | None = None
     model: str | None = None
     status: int | None = None
@@ -60,23 +59,20 @@ class RequestRecord:
     cached_tokens: int | None = None
     ttft: float | None = None
     e2e: float | None = None
-    finish_reasons: list[str] = field(default_factory=list)
+    finish_reasons: list[str] = []
     error_code: str | None = None
     disconnected: bool = False
 
     def fields(self) -> dict[str, object]:
         """What the log line says: all that is known."""
-        found: dict[str, object] = {}
-        for name, value in zip(_LOGGED, _values(self), strict=True):
-            if type(value) is float:
-                found[name] = round(value, _SECONDS_DIGITS)
-            elif value or type(value) is int:
-                found[name] = value
+        found: dict[str, object] = msgspec.to_builtins(self)
+        found.pop("arrival", None)
+        if self.client_request_id is None:
+            del found["client_request_id"]
+        for name in ("cache_age", "ttft", "e2e"):
+            if (seconds := getattr(self, name)) is not None:
+                found[name] = round(seconds, _SECONDS_DIGITS)
         return found
-
-
-_LOGGED = tuple(name for name in RequestRecord.__slots__ if name != "arrival")
-_values = operator.attrgetter(*_LOGGED)  # one call for all of them
 
 
 def make_logger(settings: LogSettings, stream: TextIO | None = None) -> FilteringBoundLogger:
@@ -84,7 +80,7 @@ def make_logger(settings: LogSettings, stream: TextIO | None = None) -> Filterin
     output = stream or sys.stderr
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(output),
-        processors=[*_common(), _renderer(settings, output)],
+        processors=[_write_json] if settings.format == "json" else [*_common(), _renderer(settings, output)],
         wrapper_class=structlog.make_filtering_bound_logger(level_number(settings)),
         context_class=dict,
     ).bind()  # bound once: what wrap_logger gives binds itself anew for every line
@@ -135,6 +131,13 @@ def _renderer(settings: LogSettings, stream: TextIO) -> Processor:
             return structlog.dev.ConsoleRenderer(colors=stream.isatty())
         case other:
             raise ConfigError(f"log.format is {other!r}; it must be json or console.")
+
+
+def _write_json(logger: Any, method: str, event: EventDict) -> str:
+    """What ``_common`` and ``_render_json`` make of an event, in one step: there is a line for each request."""
+    event["level"] = "error" if method == "exception" else method
+    event["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return _render_json(logger, method, event)
 
 
 def _render_json(logger: Any, method: str, event: EventDict) -> str:

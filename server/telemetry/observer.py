@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from pennyweight.server.cache.result import GIVEN_AGAIN, CacheResult, result_of_all
+from pennyweight.server.cache.result import GIVEN_AGAIN, KEPT, CacheResult, result_of_all
 from pennyweight.server.errors import PennyweightError
 from pennyweight.server.types import (
     Delta,
@@ -102,6 +102,8 @@ class CallObserver:
     def finished(self, request: Request, finished: Finished) -> None:
         metrics, usage, record = self._bound, finished.usage, self._record
         self.usage = usage
+        if finished.is_recorded is not None:
+            record.recorded = "true" if finished.is_recorded and record.recorded != "false" else "false"
         if request.id in self._given:
             metrics.given_prompt_tokens.inc(usage.prompt_tokens)
             metrics.given_generation_tokens.inc(usage.completion_tokens)
@@ -133,7 +135,7 @@ class CallObserver:
             result = result_of_all((record.cache, result))
             age = max(age or 0.0, record.cache_age or 0.0)
         record.cache = result
-        record.cache_age = age if result == CacheResult.HIT.value else None
+        record.cache_age = age if result in KEPT else None
         if key is not None and record.cache_key is None:
             record.cache_key = key.hex()
 

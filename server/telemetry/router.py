@@ -34,16 +34,32 @@ class RouterCollector(Collector):
         )
         for fallback, count in self._routing.chain.fallbacks.items():
             left.add_metric([fallback.model, fallback.code], count)
-        spent = CounterMetricFamily(
-            PREFIX + "router_dollars", "What answers cost by their models' prices.", labels=["model_name"]
+        tokens = CounterMetricFamily(
+            PREFIX + "router_dropped_tokens",
+            "Tokens of such answers, of their prompts and generated.",
+            labels=["model_name", "kind"],
         )
-        for name, dollars in self._routing.tally.spent.items():
-            spent.add_metric([name], dollars)
-        saved = CounterMetricFamily(
-            PREFIX + "router_saved_dollars",
-            "What the dearest model's would have cost beyond that.",
-            labels=["model_name"],
+        for (name, kind), count in self._routing.tally.dropped_tokens.items():
+            tokens.add_metric([name, kind], count)
+        escalations = CounterMetricFamily(
+            PREFIX + "router_escalations",
+            "Answers that were dropped for the stronger tier's, by the judge that was not sure of them.",
+            labels=["from", "to", "judge"],
         )
-        for name, dollars in self._routing.tally.saved.items():
-            saved.add_metric([name], dollars)
-        yield from (routed, left, spent, saved)
+        for one, count in self._routing.cascade.escalations.items():
+            escalations.add_metric([one.weaker, one.stronger, one.judge], count)
+        yield from (routed, left, tokens, escalations)
+        tally = self._routing.tally
+        for name, told, dollars in (
+            ("dollars", "What answers cost by their models' prices.", tally.spent),
+            ("saved_dollars", "What the dearest model's would have cost beyond that.", tally.saved),
+            (
+                "dropped_dollars",
+                "What answers cost that were judged or served to judge another, and were not given; among router_dollars.",
+                tally.dropped_dollars,
+            ),
+        ):
+            family = CounterMetricFamily(PREFIX + "router_" + name, told, labels=["model_name"])
+            for model, amount in dollars.items():
+                family.add_metric([model], amount)
+            yield family

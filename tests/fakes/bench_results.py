@@ -450,7 +450,11 @@ def savings_data() -> dict[str, Any]:
                 {
                     **here,
                     **{"requests": 90, "accepted": 90, "free_share": free},
-                    **{"cheap_share": (1 - free) * (1 - dear), "dear_share": (1 - free) * dear},
+                    **{
+                        "routed_dear_share": dear,
+                        "cheap_share": (1 - free) * (1 - dear),
+                        "dear_share": (1 - free) * dear,
+                    },
                     **{"per_accepted": _estimate(0.002 * part), "times_cheaper": _estimate(1 / part)},
                     **{"same_share": 1.0 if dear == 1 else 0.3, "likeness": 1.0 if dear == 1 else 0.7},
                 }
@@ -468,6 +472,40 @@ def savings_data() -> dict[str, Any]:
     }
 
 
+def drift_data() -> dict[str, Any]:
+    """Two precisions of a model."""
+    estimate = {"value": 0.97, "low": 0.95, "high": 0.99}
+    near = {"value": 0.02, "low": 0.01, "high": 0.03}
+    return {
+        "drift": {
+            "one": {"name": "tiny", "model": "tiny", "fingerprint": "fp_one"},
+            "other": {"name": "tiny --dtype int8", "model": "tiny", "fingerprint": "fp_two"},
+            "requests": 3,
+            "other_prompts": 1,
+            "answers": {
+                "prompts": 3,
+                "max_tokens": 32,
+                "equal": estimate,
+                "matched_tokens": {"value": 20.0, "low": 12.0, "high": 30.0},
+                "parted": [None, 4, 17],
+            },
+            "forced": {
+                "requests": 3,
+                "places": 96,
+                "top1": estimate,
+                "kl": near,
+                "difference": near,
+                "largest_difference": 0.4,
+                "quantiles": [0.0, 0.0, 0.01, 0.1, 0.4],
+                "nll": [estimate, estimate],
+            },
+            "parts": [{"name": "precision", "one": "bfloat16", "other": "int8"}],
+            "parted": [{"id": "request1", "position": 4, "before": "Once", "one": " upon", "other": " more"}],
+            "left_out": {"engine_error: it died": 1},
+        }
+    }
+
+
 EXAMPLES: Mapping[str, Any] = {
     "compare": compare_data,
     "cost": cost_data,
@@ -479,4 +517,5 @@ EXAMPLES: Mapping[str, Any] = {
     "quality": quality_data,
     "router": router_data,
     "savings": savings_data,
+    "drift": drift_data,
 }

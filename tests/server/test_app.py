@@ -301,6 +301,7 @@ async def test_the_pipeline_shows_every_station_and_no_key() -> None:
         "cors",
         "auth",
         "admission",
+        "recording",
         "router",
         "response cache",
         "overload",

@@ -107,6 +107,20 @@ def test_sizes_have_units(text: str, size: int) -> None:
         ("? [a, b]\n: 1", "not valid YAML: line 1, column 3"),
         ("http: {port: 2026-13-45}", "not valid YAML"),
         ("engine: {device: banana}", "auto, cpu, cuda or cuda:N"),
+        ("router: {cascade: {judges: []}}", r"router\.cascade\.judges .* must be at least one of them"),
+        ("router: {cascade: {judges: [schema, schema]}}", r"router\.cascade\.judges .* none twice"),
+        ("router: {cascade: {judges: [taste]}}", r"router\.cascade .* invalid enum value"),
+        ("router: {cascade: {min_margin: 2}}", r"router\.cascade\.min_margin .* must be from 0 to 1"),
+        ("router: {cascade: {mni_margin: 1}}", r"router\.cascade .* unknown field"),
+        ("router: {policy: cascade}", r"router\.policy cascade needs router\.between"),
+        (
+            "models: {m: {model: x}}\ntiers: {t: {models: [m], stale_if_error: 60}}",
+            r"tiers\.t\.stale_if_error .* set response_cache\.max_bytes",
+        ),
+        (
+            "models: {m: {model: x}}\ntiers: {t: {models: [m], stale_if_error: -1}}\nresponse_cache: {max_bytes: 1MiB}",
+            r"tiers\.t\.stale_if_error must be seconds",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -171,6 +185,12 @@ def test_every_format_of_tool_calls_can_be_set(format: str) -> None:
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_every_level_of_the_log_is_known_to_it(level: str) -> None:
     assert level_number(load_settings(None, {"PENNYWEIGHT_LOG__LEVEL": level}, {}).settings.log) > 0
+
+
+def test_a_cascade_is_set_in_the_environment_as_json() -> None:
+    environment = {"PENNYWEIGHT_ROUTER__CASCADE": '{"judges": ["agreement"], "samples": 5}'}
+    cascade = load_settings(None, environment, {}).settings.router.cascade
+    assert (cascade.judges, cascade.samples, cascade.min_margin) == (("agreement",), 5, 0.6)
 
 
 def test_variables_of_other_commands_are_no_settings() -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -68,3 +69,26 @@ async def test_a_hung_engine_is_ended_and_its_clients_are_told() -> None:
         await server.until_ready(10)
         assert await server.metric("engine_restarts_total") == 1
         assert (await read_stream(server, Outcome(), max_tokens=8)).is_done
+
+
+async def test_while_the_engine_is_down_what_it_answered_before_is_given_though_its_time_is_over() -> None:
+    sections: dict[str, Any] = {
+        "models": {"small": {"local": {"kv_cache_memory": 256 << 20}}},
+        "tiers": {"only": {"models": ["small"], "stale_if_error": 600}},
+        "response_cache": {"max_bytes": 1 << 20, "ttl": 0.01},
+    }
+    body = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 8}
+    async with server_process(**sections) as server:
+
+        async def ask() -> tuple[str | None, str]:
+            async with server.client.post("/v1/chat/completions", json=body) as answer:
+                text = (await answer.json())["choices"][0]["message"]["content"]
+                return answer.headers.get("x-pennyweight-cache"), text
+
+        first = await ask()
+        assert first[0] == "miss"
+        os.kill(server.engine_pid(), signal.SIGKILL)
+        await asyncio.sleep(0.02)
+        assert await ask() == ("stale", first[1])
+        await server.until_ready(30)
+        assert await ask() == first

@@ -46,11 +46,20 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A step of the waterfall: the price after it, and what it saved of the price before."""
+    """A step of the waterfall: the price after it, and what it saved of the price before. ``basis`` is what it was reckoned from, None
+    where it was measured."""
 
     name: str
     dollars_per_million: float
     saved: float | None = None
+    basis: str | None = None
+
+
+class Savings(msgspec.Struct, frozen=True):
+    """What steps were reckoned from: a result of ``bench savings``, by the list prices of these models' tokens."""
+
+    result: str
+    prices: tuple[str, str]
 
 
 class BreakEven(msgspec.Struct, frozen=True):
@@ -74,6 +83,7 @@ class Data(msgspec.Struct, frozen=True):
 
     configurations: tuple[Configuration, ...]
     waterfall: tuple[Step, ...] = ()
+    savings: Savings | None = None
     break_even: tuple[BreakEven, ...] = ()
 
 
@@ -115,8 +125,16 @@ def _answers(
     if first is not cheapest:
         saved = 1 - price(cheapest).value / price(first).value
         found.append(f"With {first.name} they cost {_estimate(price(first))}: {share(saved)} less, then.")
+    reckoned = [one for one in data.waterfall if one.basis is not None]
+    if reckoned and data.savings is not None:
+        steps = ", then ".join(f"{one.name} ({one.basis}) {dollars(one.dollars_per_million)}" for one in reckoned)
+        found.append(
+            f"Not measured on these machines, but reckoned on from the last step by the prices of {' and '.join(data.savings.prices)}: {steps}."
+        )
     largest = max(
-        (one for one in data.waterfall if one.saved is not None), key=lambda one: one.saved or 0, default=None
+        (one for one in data.waterfall if one.saved is not None and one.basis is None),
+        key=lambda one: one.saved or 0,
+        default=None,
     )
     if largest is not None and (largest.saved or 0) > 0:
         found.append(f"The largest saving is that of {largest.name}: {dollars(largest.saved)} a million.")
@@ -138,7 +156,7 @@ def _waterfall(steps: Sequence[Step]) -> list[Figure]:
     before = 0.0
     shown = []
     for one in steps:
-        shown.append((one.name, before, one.dollars_per_million))
+        shown.append((one.name if one.basis is None else f"{one.name} (reckoned)", before, one.dollars_per_million))
         before = one.dollars_per_million
     alt = "Dollars per million tokens after each step: " + ", ".join(
         f"{one.name} {dollars(one.dollars_per_million)}" for one in steps

@@ -13,6 +13,7 @@ from . import (
     compare,
     cost,
     decode,
+    drift,
     frontend,
     generic,
     gpu,
@@ -44,6 +45,7 @@ KINDS: Mapping[str, Tell] = {
     "hostile": hostile.tell,
     "overload": overload.tell,
     "quality": quality.tell,
+    "drift": drift.tell,
     "router": router.tell,
     "semantic-cache": semantic_cache.tell,
 }

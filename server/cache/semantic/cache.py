@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -77,7 +79,7 @@ class SemanticCache:
         """A request's events: those of a kept answer, or of the engine, which are kept then and judge what was near."""
         if (same := self.entries.same(question.key)) is not None:
             self.results[Verdict.HIT] += 1
-            for event in self._given(same, request):
+            for event in self._given(same, request, {"verdict": Verdict.HIT, "cosine": 1.0}):
                 yield event
             return
         await self.index.remove(self.entries.expired())
@@ -89,10 +91,16 @@ class SemanticCache:
                     yield event
             return
         policy = self._policies.setdefault(request.tenant, Policy(self._bound, self._least_cosine))
+        if request.cache.max_stale is not None:
+            async with aclosing(self._last_resort(engine, request, policy, question, looked)) as events:
+                async for event in events:
+                    yield event
+            return
         decision, entry = self._decide(policy, question, looked)
         self.results[decision.verdict] += 1
+        inputs = _inputs(policy, decision, looked) if request.is_recorded else {}
         if entry is not None and decision.verdict is Verdict.HIT:
-            for event in self._given(entry, request):
+            for event in self._given(entry, request, inputs):
                 yield event
             return
         answer = None
@@ -103,12 +111,29 @@ class SemanticCache:
                     seen.append(event)
                     if isinstance(event, Finished):
                         answer = _whole(seen)
+                    if inputs and isinstance(event, Started):
+                        event = msgspec.structs.replace(event, inputs={**event.inputs, SEMANTIC: inputs})
                     yield event
         finally:
             if answer is not None and len(self._tasks) < MAX_JUDGING:
                 self._start(self._take_in(policy, request, question, looked, answer, decision, entry))
             elif entry is not None:
                 self._note(policy, decision, None)
+
+    async def _last_resort(
+        self, engine: Engine, request: Request, policy: Policy, question: Question, looked: Looked
+    ) -> AsyncGenerator[Event]:
+        """For a request that no model can answer: a kept answer that may be given, also where it would be audited now."""
+        near = self._near(looked)
+        place = policy.likely(wording_of(question.text), _neighbours(near))
+        if place is not None:
+            self.results[Verdict.HIT] += 1
+            for event in self._given(near[place][0], request, {"verdict": "stale", "cosine": round(near[place][1], 6)}):
+                yield event
+            return
+        async with aclosing(engine.generate(request)) as events:
+            async for event in events:
+                yield event
 
     async def settled(self) -> None:
         """Return when what was generated so far is judged and kept."""
@@ -136,14 +161,17 @@ class SemanticCache:
         return self._policies.values()
 
     def _decide(self, policy: Policy, question: Question, looked: Looked) -> tuple[Decision, Entry | None]:
-        found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
-        near = [(entry, cosine) for entry, cosine in found if entry is not None]
-        neighbours = [Neighbour(cosine, entry.wording, entry.standing) for entry, cosine in near]
-        decision = policy.decide(question.key, wording_of(question.text), neighbours)
+        near = self._near(looked)
+        decision = policy.decide(question.key, wording_of(question.text), _neighbours(near))
         return decision, None if decision.place is None else near[decision.place][0]
 
-    def _given(self, entry: Entry, request: Request) -> Iterable[Event]:
-        """A kept answer as this request's. What it says of its prompt is the other's; its usage is that of its generation."""
+    def _near(self, looked: Looked) -> list[tuple[Entry, float]]:
+        """What was found near a question and is still there, nearest first, with its cosine."""
+        found = [(self.entries.get(number), cosine) for number, cosine in looked.nearest]
+        return [(entry, cosine) for entry, cosine in found if entry is not None]
+
+    def _given(self, entry: Entry, request: Request, inputs: Mapping[str, Any]) -> Iterable[Event]:
+        """A kept answer as this request's, with what that was decided from. What it says of its prompt is the other's; its usage is that of its generation."""
         answer = self.entries.give(entry)
         yield msgspec.structs.replace(
             answer.started,
@@ -153,6 +181,7 @@ class SemanticCache:
             prompt_text="",
             queue_seconds=None,
             cache=SEMANTIC,
+            inputs={SEMANTIC: inputs} if request.is_recorded else {},
         )
         yield from answer.deltas
         yield answer.finished
@@ -212,6 +241,22 @@ class SemanticCache:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _inputs(policy: Policy, decision: Decision, looked: Looked) -> dict[str, Any]:
+    """What was decided and from what, as JSON has it: the neighbour's cosine, the log-odds of its answer's being right, and from which on one
+    is given."""
+    cosines = [cosine for _, cosine in looked.nearest]
+    return {
+        "verdict": decision.verdict,
+        "cosine": round(max(cosines), 6) if cosines else None,
+        "log_odds": decision.odds if math.isfinite(decision.odds) else None,
+        "threshold": policy.threshold if math.isfinite(policy.threshold) else None,
+    }
+
+
+def _neighbours(near: list[tuple[Entry, float]]) -> list[Neighbour]:
+    return [Neighbour(cosine, entry.wording, entry.standing) for entry, cosine in near]
 
 
 def _whole(events: list[Event]) -> StoredAnswer | None:

@@ -67,6 +67,11 @@ class Policy:
         self.requests = 0
         self.expected_wrong = 0.0  # of those given, as the calibration has it
 
+    @property
+    def threshold(self) -> float:
+        """The log-odds from which on answers are given, as of the last decision."""
+        return self._threshold
+
     def note(self, wording: Wording) -> None:
         """Count the words of a text that is kept."""
         self._comparer.note(wording)
@@ -77,14 +82,7 @@ class Policy:
         self._calibration.request()
         if self.requests % REQUESTS_PER_THRESHOLD == 0:
             self._threshold = self._calibration.threshold(self._allowed_share(), over_hits=self._bound.over == "hits")
-        best = Decision(Verdict.NOTHING)
-        for place, one in enumerate(neighbours):
-            if one.cosine < self._least_cosine or not agree(asked.guards, one.wording.guards):
-                continue
-            features = self._comparer.features(asked, neighbours, place)
-            odds = self._model.log_odds(features, one.standing)
-            if odds > best.odds:
-                best = Decision(Verdict.EXPLORE, place, features, one.standing, odds)
+        best = self._best(asked, neighbours)
         if best.place is None:
             return best
         self._calibration.came(best.odds)
@@ -94,6 +92,23 @@ class Policy:
         if verdict is Verdict.HIT:
             self.expected_wrong += self._calibration.share_of_wrong()
         return Decision(verdict, best.place, best.features, best.standing, best.odds)
+
+    def likely(self, asked: Wording, neighbours: Sequence[Neighbour]) -> int | None:
+        """The place of the neighbour whose answer is as likely right as those that are given, if any is: for who would get none at all
+        otherwise. It counts for nothing, and is not audited."""
+        best = self._best(asked, neighbours)
+        return best.place if best.odds >= self._threshold else None
+
+    def _best(self, asked: Wording, neighbours: Sequence[Neighbour]) -> Decision:
+        best = Decision(Verdict.NOTHING)
+        for place, one in enumerate(neighbours):
+            if one.cosine < self._least_cosine or not agree(asked.guards, one.wording.guards):
+                continue
+            features = self._comparer.features(asked, neighbours, place)
+            odds = self._model.log_odds(features, one.standing)
+            if odds > best.odds:
+                best = Decision(Verdict.EXPLORE, place, features, one.standing, odds)
+        return best
 
     def learn(self, decision: Decision, is_right: bool) -> None:
         """Take in what a judge says of the answer that was meant for a request that was explored or audited."""

@@ -93,6 +93,9 @@ class Answer:
         if self._num_cached is None:
             self._num_cached = progress.cached_tokens
             events.append(self._started(progress))
+        if not progress.token_ids and progress.finish_reason is None:
+            self._wake()
+            return False
         delta = self._delta(choice, progress)
         choice.is_done = delta.finish_reason is not None
         last = events[-1] if events else None
@@ -170,6 +173,7 @@ class Answer:
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             logits_hashes=progress.logits_hashes,
+            beam_score=progress.beam_score,
         )
 
     def _logprob(self, found: Logprobs) -> TokenLogprob:
@@ -206,4 +210,5 @@ def _joined(first: Delta, second: Delta) -> Delta:
         finish_reason=second.finish_reason,
         stop_reason=second.stop_reason,
         logits_hashes=first.logits_hashes + second.logits_hashes,
+        beam_score=second.beam_score,
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from pennyweight.server.engines.base import EngineWork
 from pennyweight.server.engines.frames import pack_frame
-from pennyweight.server.types import Adapter, Constraint, FinishReason
+from pennyweight.server.types import Adapter, BeamScore, BeamSearch, Constraint, FinishReason
 
 from .token_choice import TokenChoice
 
@@ -19,6 +19,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
 
     ``salt`` is of what must be alike for keys and values to be shared: tenant and adapter. ``is_seeded`` says that
     the seeds follow from one that the request gave, and are not random. With ``hash_logits`` progress carries hashes of the logits.
+    With a ``beam_search`` all choices are found by one search.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, tag="submit", kw_only
     adapter: Adapter | None = None
     salt: bytes = b""
     hash_logits: bool = False
+    beam_search: BeamSearch | None = None
 
 
 class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed", kw_only=True):
@@ -111,7 +113,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     """What a step added to one choice. ``logits_hashes`` are 8 bytes for each of ``token_ids``, where the request asked for them.
 
     ``cached_tokens``, ``queue_seconds`` (None where the engine doesn't tell) and ``prompt_logprobs`` come with the request's
-    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's.
+    first. ``error`` ends the choice; with ``param`` it is the request's fault, else the engine's. Choices of a beam search come whole,
+    each with its ``beam_score``; the first progress then is one without tokens, when the search has begun.
     """
 
     request_id: str
@@ -126,6 +129,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     error: str | None = None
     param: str | None = None
     logits_hashes: bytes = b""
+    beam_score: BeamScore | None = None
 
 
 class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):

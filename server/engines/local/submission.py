@@ -27,7 +27,8 @@ def make_submission(
 ) -> Submit:
     """What is sent to the engine's process.
 
-    Raises ContextLengthExceeded when prompt and answer can't fit, InvalidRequest for token ids outside the vocabulary.
+    Raises ContextLengthExceeded when prompt and answer can't fit, InvalidRequest for token ids outside the vocabulary and for more
+    beams than it has tokens to begin with.
     """
     sampling = request.sampling
     if not token_ids:
@@ -35,6 +36,11 @@ def make_submission(
     check_vocabulary(token_ids, vocab_size, "prompt")
     check_vocabulary(sampling.logit_bias, vocab_size, "logit_bias")
     check_vocabulary(sampling.stop_token_ids, vocab_size, "stop_token_ids")
+    if sampling.beam_search is not None:
+        if sampling.beam_search.width > vocab_size:
+            raise InvalidRequest(f"More beams than the model has tokens ({vocab_size}) can't differ.", param="n")
+        # A search looks at all that the model would say: what its makers advise for drawing from that has no part in it.
+        defaults = GenerationDefaults(temperature=0.0, eos_token_ids=defaults.eos_token_ids)
     return Submit(
         request_id=request.id,
         prompt=np.asarray(token_ids, dtype="<i4").tobytes(),
@@ -48,6 +54,7 @@ def make_submission(
         adapter=request.adapter,
         salt=_salt(request),
         hash_logits=request.hash_logits,
+        beam_search=sampling.beam_search,
     )
 
 

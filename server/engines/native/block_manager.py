@@ -76,6 +76,18 @@ class BlockManager:
         sequence.block_table.extend(prefix)
         sequence.num_computed = len(prefix) * self.block_size
 
+    def fork(self, parent: Sequence, child: Sequence) -> bool:
+        """Give a child, which holds no blocks and has its parent's tokens, what its parent has computed.
+
+        Full blocks are shared. For the tokens in one that isn't full the child gets a block of its own, into which the caller copies the
+        parent's. Sets ``num_computed``. False, and nothing changed, when none is free.
+        """
+        if parent.num_computed % self.block_size and not self._free:
+            return False
+        self.adopt(child, parent.block_table[: parent.num_computed // self.block_size])
+        child.num_computed = parent.num_computed
+        return self.grow(child, child.num_computed)
+
     def grow(self, sequence: Sequence, num_tokens: int) -> bool:
         """Make a sequence's table cover ``num_tokens`` tokens. False, and nothing changed, when too few are free."""
         missing = self.blocks_for(num_tokens) - len(sequence.block_table)

@@ -17,6 +17,7 @@ from pennyweight.server.types import Adapter, Constraint, FinishReason
 
 from .adapter_slots import AdapterSlots
 from .batch import Batch, PositionLogprobs, StepResult
+from .beam_group import BeamGroup
 from .block_manager import BlockManager
 from .cost import ModelCost
 from .scheduler import Scheduler
@@ -41,6 +42,8 @@ class Runner(Protocol):
     def execute(self, batch: Batch) -> StepResult: ...
 
     def release(self, sequence: Sequence) -> None: ...
+
+    def copy_blocks(self, copies: list[tuple[int, int]]) -> None: ...
 
     def load_adapter(self, adapter: Adapter) -> list[LowRank | None]: ...
 
@@ -69,6 +72,7 @@ class NativeEngineCore:
         self._preparing: dict[str, tuple[Submit, Future[list[Matcher]] | None]] = {}
         self._requests: dict[str, list[Sequence]] = {}
         self._prompt_logprobs: dict[str, list[Logprobs]] = {}
+        self._beam_groups: dict[str, BeamGroup] = {}
         self.blocks = BlockManager(
             runner.num_blocks, runner.block_size, enable_prefix_caching=settings.enable_prefix_caching
         )
@@ -134,10 +138,15 @@ class NativeEngineCore:
         for item in batch.items:
             sequence = item.sequence
             if sequence.num_computed == sequence.num_tokens:
-                if (row_hash := result.row_hashes.get(chosen)) is not None:
-                    sequence.note_logits(row_hash)
-                progress.append(self._append(sequence, int(result.token_ids[chosen]), result.logprobs[chosen]))
+                logprobs = result.logprobs[chosen]
+                if (group := self._beam_groups.get(sequence.request_id)) is None:
+                    if (row_hash := result.row_hashes.get(chosen)) is not None:
+                        sequence.note_logits(row_hash)
+                    progress.append(self._append(sequence, int(result.token_ids[chosen]), logprobs))
+                elif logprobs is not None:
+                    group.report(sequence, logprobs)
                 chosen += 1
+        progress += self._advance_beams()
         self._work.end(time.monotonic(), goes_on=self.has_work)
         return progress
 
@@ -169,7 +178,8 @@ class NativeEngineCore:
         prompt = np.frombuffer(message.prompt, dtype="<i4")
         capacity = min(len(prompt) + message.max_tokens, self._runner.max_model_len)
         sequences: list[Sequence] = []
-        for index, (seed, matcher) in enumerate(zip(message.seeds, matchers, strict=True)):
+        choices = list(zip(message.seeds, matchers, strict=True))
+        for index, (seed, matcher) in enumerate(choices if message.beam_search is None else choices[:1]):
             tokens = np.empty(max(capacity, len(prompt)), dtype=np.int32)
             tokens[: len(prompt)] = prompt
             sequences.append(
@@ -190,6 +200,8 @@ class NativeEngineCore:
                 )
             )
         self._requests[message.request_id] = sequences
+        if message.beam_search is not None:
+            self._beam_groups[message.request_id] = BeamGroup(message, message.beam_search, sequences, self._retire)
         for sequence in sequences:
             self.scheduler.add(sequence)
 
@@ -211,6 +223,17 @@ class NativeEngineCore:
                     for index in range(len(message.seeds))
                 ]
         return refused
+
+    def _advance_beams(self) -> list[Progress]:
+        ended: list[Progress] = []
+        copies: list[tuple[int, int]] = []
+        for group in [one for one in self._beam_groups.values() if one.is_complete]:
+            answers, blocks = group.advance(self.scheduler)
+            ended += answers
+            copies += blocks
+        if copies:
+            self._runner.copy_blocks(copies)
+        return ended
 
     def _keep_prompt_logprobs(self, batch: Batch, result: StepResult) -> None:
         for position, found in result.prompt_logprobs.items():
@@ -273,6 +296,7 @@ class NativeEngineCore:
         remaining.remove(sequence)
         if not remaining:
             del self._requests[sequence.request_id]
+            self._beam_groups.pop(sequence.request_id, None)
             self._adapters.drop(sequence.request_id)
 
 

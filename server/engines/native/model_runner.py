@@ -100,12 +100,15 @@ class ModelRunner:
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that the numerics depend on: equal fingerprints give equal logits, for equal batches at the least."""
+        # What varies with the batch varies with the chunks that a prompt may be computed in.
+        chunks = {"max_num_batched_tokens": str(self.max_step_tokens)} if self.variance() else {}
         return {
             "weights": self._weights_hash,
             "config": hashlib.blake2b(repr(self._config).encode(), digest_size=8).hexdigest(),
             "precision": str(self.precision),
             "kv_cache_dtype": str(self._backend.kv_cache_dtype),
             "torch": str(torch.__version__),
+            **chunks,
             **self.kernels,
         }
 
@@ -171,6 +174,10 @@ class ModelRunner:
         if sequence.row >= 0:
             self._free_rows.append(sequence.row)
             sequence.row = -1
+
+    def copy_blocks(self, copies: list[tuple[int, int]]) -> None:
+        """Copy keys and values of whole blocks (from, to), between steps."""
+        self._backend.copy_blocks([source for source, _ in copies], [destination for _, destination in copies])
 
     def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
         """Read an adapter, in any thread. Raises ModelError for one that doesn't fit the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .batch import Batch, ScheduledSequence
 from .block_manager import BlockManager
@@ -21,7 +21,8 @@ class Scheduler:
     Each step has a budget of ``max_num_batched_tokens``. Running sequences that decode come first, so that prompts
     never delay them by more than a step; prompts under way take what is left, then waiting sequences are admitted in the
     order of their rank while their whole prompt fits. When blocks run out, the sequence of the lowest rank is
-    preempted: it gives its blocks back and is computed again later, mostly from the prefix cache.
+    preempted: it gives its blocks back and is computed again later, mostly from the prefix cache. Held sequences keep their
+    blocks while there is room for others.
 
     A waiting sequence of a strictly better priority displaces the running sequence of the lowest rank. ``on_release``
     is called for each sequence that leaves the running ones, whatever the reason. Not thread-safe.
@@ -60,6 +61,22 @@ class Scheduler:
             raise ValueError(f"{capacity} tokens need more than all {self.blocks.num_blocks} blocks")
         sequence.status = SequenceStatus.WAITING
         bisect.insort(self.waiting, sequence, key=_rank)
+
+    def fork(self, parent: Sequence, child: Sequence) -> tuple[int, int] | None:
+        """Let a child that was made from its parent go on where that is: beside it if there is room, else from the queue.
+
+        Returns the block (from, to) that must be copied before the next step, if there is one.
+        """
+        parent.num_slots, child.num_slots = max(1, parent.num_slots - 1), 1
+        has_room = parent.status is SequenceStatus.RUNNING and len(self.running) < self.max_num_seqs
+        if not has_room or not self.blocks.fork(parent, child):
+            child.num_computed = 0
+            self.add(child)
+            return None
+        child.status = SequenceStatus.RUNNING
+        self.running.append(child)
+        source, destination = parent.block_table[-1], child.block_table[-1]
+        return None if source == destination else (source, destination)
 
     def finish(self, sequence: Sequence) -> None:
         """Take a sequence out, waiting or running, and free what it holds. Idempotent."""
@@ -110,7 +127,7 @@ class Scheduler:
             self.blocks.commit(sequence, before)
 
     def _decodes_first(self) -> Iterable[Sequence]:
-        decodes = [sequence for sequence in self.running if sequence.is_prefilled]
+        decodes = [sequence for sequence in self.running if sequence.is_prefilled and not sequence.is_held]
         prefills = [sequence for sequence in self.running if not sequence.is_prefilled]
         return decodes + sorted(prefills, key=_rank)
 
@@ -125,13 +142,16 @@ class Scheduler:
         while budget > 0 and position < len(self.waiting):
             sequence = self.waiting[position]
             leader = sequence.leader
+            if sequence.is_held:
+                position += 1
+                continue
             if leader is not None and leader.status is not SequenceStatus.FINISHED and not leader.is_prefilled:
                 position += 1  # its prompt is being computed, or waits before it
                 continue
             prefix = self.blocks.cached_prefix(sequence)
-            while len(self.running) >= self.max_num_seqs or not self._fits(sequence, prefix):
-                victim = max(self.running, key=_rank, default=None)
-                if victim is None or victim.priority <= sequence.priority:
+            while not (self._has_slots(sequence) and self._fits(sequence, prefix)):
+                victim = self._displaced_by(sequence, scheduled)
+                if victim is None:
                     return  # nobody overtakes: what waits longest is served first, however large
                 budget += scheduled.pop(victim, 0)
                 self._preempt(victim)
@@ -149,6 +169,20 @@ class Scheduler:
             self.running.append(sequence)
             scheduled[sequence] = num_new
             budget -= num_new
+
+    def _displaced_by(self, sequence: Sequence, scheduled: Mapping[Sequence, int]) -> Sequence | None:
+        victim = max(self.running, key=_rank, default=None)
+        if victim is not None and victim.priority > sequence.priority:
+            return victim
+        if scheduled:
+            return None
+        # Whoever runs is held, perhaps for the very sequence that waits: nothing would ever be computed again.
+        return max((one for one in self.running if one.is_held), key=_rank, default=None)
+
+    def _has_slots(self, sequence: Sequence) -> bool:
+        # With those for its forks, so that it need not wait for them later, with all that it holds.
+        taken = sum(one.num_slots for one in self.running)
+        return taken + min(sequence.num_slots, self.max_num_seqs) <= self.max_num_seqs
 
     def _fits(self, sequence: Sequence, prefix: list[int]) -> bool:
         # With nothing else running there is nobody to keep a reserve for.

@@ -37,6 +37,8 @@ class Sequence:
     the same request: the others wait for its prompt, which they then find in the prefix cache. ``adapter_slot`` is where the
     runner has its adapter, -1 for none; ``salt`` goes into its blocks' keys, so that only who has the same one shares them.
     With ``hash_logits`` ``logits_hash`` is that of all rows of logits that tokens were chosen from so far.
+    While it ``is_held``, it waits for what others of its request bring, and is neither computed nor admitted. ``num_slots`` counts it and
+    those that are still to fork from it.
     """
 
     request_id: str
@@ -62,6 +64,8 @@ class Sequence:
     salt: bytes = b""
     hash_logits: bool = False
     logits_hash: int = 0
+    is_held: bool = False
+    num_slots: int = 1
 
     def __post_init__(self) -> None:
         self.num_tokens = self.num_prompt

@@ -34,10 +34,12 @@ NOT_TAKEN = (
 )
 # What the default sampler of 1.2.1 leaves without effect (seed, min_p, penalties), what it does for one end of sequence
 # only (min_tokens), what it knows in another form (a bias for the whole vocabulary; of the prompt's logprobs the most
-# probable tokens, without the one that stands there), what there is not (a request's priority), and what its worker doesn't do.
+# probable tokens, without the one that stands there), what there is not (a request's priority), what has other rules (beam search),
+# and what its worker doesn't do.
 CAN_NOT = frozenset(
     {
         Feature.SEED,
+        Feature.BEAM_SEARCH,
         Feature.MIN_P,
         Feature.PENALTIES,
         Feature.REPETITION_PENALTY,

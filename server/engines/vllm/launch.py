@@ -39,8 +39,8 @@ NOT_TAKEN = ("model", "tokenizer", "served_model_name", "skip_tokenizer_init", "
 
 
 # A model that goes on writing digits is stopped by max_tokens alone, save in integers, whose schema bounds them. Logits never leave
-# vLLM's process.
-CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS, Feature.LOGITS_HASHES})
+# vLLM's process. Beam search is not the engine's but its HTTP server's, by other rules than ours.
+CAN_NOT = frozenset({Feature.BOUNDED_NUMBERS, Feature.LOGITS_HASHES, Feature.BEAM_SEARCH})
 
 
 NOT_INSTALLED = (

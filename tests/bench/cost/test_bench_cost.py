@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.bench_results import make_result, savings_data, write_result
 from fakes.live_server import live_server
 from fakes.random_models import save_random_model
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -44,12 +45,14 @@ def rows(path: Path, **more: Any) -> str:
 
 
 async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> None:
+    savings = write_result(tmp_path / "savings", make_result("savings", savings_data()))
     async with live_server() as server:
         code, out, err = await bench_cost(
             *("--prompts", rows(tmp_path, expect="."), *QUICK, "--out", str(tmp_path / "out")),
             *("--config", f"name=dear,url={server.url},price=aws-h100"),
             *("--config", f"name=cheap,url={server.url}/v1,dollars_per_hour=0.08"),
             *("--against", "openai-gpt-6-luna", "--requests-per-hour", "10"),
+            *("--savings", str(savings), "--repeat-share", "0.5"),
         )
     result = figures(code, out, err)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
@@ -67,7 +70,9 @@ async def test_two_running_servers_are_priced_side_by_side(tmp_path: Path) -> No
             assert len(samples) == each["summary"]["completed"] == 4
             seconds = max(sample.ended for sample in samples) - min(sample.sent for sample in samples)
             assert each["dollars"] == pytest.approx(one["dollars_per_hour"] * seconds / 3600)
-    assert [step["name"] for step in data["waterfall"]] == ["dear", "cheap"]
+    assert [step["name"] for step in data["waterfall"]] == ["dear", "cheap", "response cache", "router"]
+    assert [step["basis"] is None for step in data["waterfall"]] == [True, True, False, False]
+    assert "not measured on these" in out
     assert data["waterfall"][1]["saved"] > 0  # at an 86th of the price
     assert [(one["configuration"], one["model"]) for one in data["break_even"]] == [
         ("dear", "openai-gpt-6-luna"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pennyweight.bench.load.endpoint import Endpoint
 from pennyweight.bench.load.trace import TraceRow
-from pennyweight.bench.savings.stream import Drawing, Popularity, Workload, draw_rows, draw_streams
+from pennyweight.bench.savings.stream import Drawing, Popularity, Workload, draw_rows, draw_streams, stratified
 
 CHAT = Endpoint("http://127.0.0.1:1", "auto", "chat")
 
@@ -91,3 +91,13 @@ def test_prompts_are_used_once_though_the_file_has_them_twice(tmp_path: Path) ->
 def test_token_ids_cannot_be_chatted_with(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="token ids"):
         Workload(write(tmp_path, {"prompt": [1, 2]}), 16)
+
+
+def test_each_stream_has_its_share_of_prompts_for_the_dear_tier() -> None:
+    rows, dear = list(range(100, 160)), set(range(100, 112))
+    found = stratified(rows, dear, [20, 10, 15], 0.1, seed=0)
+    assert sorted(found) == rows
+    assert [sum(row in dear for row in found[start:end]) for start, end in ((0, 20), (20, 30), (30, 45))] == [2, 1, 2]
+    assert found == stratified(rows, dear, [20, 10, 15], 0.1, seed=0)
+    with pytest.raises(ValueError, match="4 prompts for the dear tier are needed and 2 are left"):
+        stratified(rows, {100, 101}, [40], 0.1, seed=0)

@@ -37,7 +37,7 @@ OWN = re.compile(rb'"id":"[^"]*"|"created":\d+')
         ("max-age=60, max-age=5, max-age=9", CacheControl(max_age=5)),
         (f"max-age={'9' * 5000}", CacheControl(max_age=MOST_SECONDS)),
         (",, ,no-store,", CacheControl(no_store=True)),
-        ('private="x, no-store", community="U\\"CI", stale-if-error=5', CacheControl()),
+        ('private="x, no-store", community="U\\"CI", stale-if-error=5', CacheControl(stale_if_error=5)),
         ("max-stale, min-fresh=2, no-transform", CacheControl()),
         ("no-store-ever, xmax-age=1", CacheControl()),
     ],

@@ -114,7 +114,7 @@ def test_how_a_conversation_is_cut_into_turns_counts(turns: list[str]) -> None:
 
 def test_a_request_of_a_field_that_is_new_is_another() -> None:
     # Everything in Request goes into the key but for what is named: so a field that is added does until somebody decides.
-    left_out = {"id", "priority", "arrival", "deadline", "cache", "routing", "wants_token_ids"}
+    left_out = {"id", "priority", "arrival", "deadline", "cache", "routing", "wants_token_ids", "is_recorded"}
     assert set(Request.__struct_fields__) - left_out == {
         "model",
         "prompt",

@@ -26,6 +26,7 @@ class Reply:
     def __init__(self, answer: aiohttp.ClientResponse, body: bytes) -> None:
         self.status = answer.status
         self.cache = answer.headers.get("x-pennyweight-cache")
+        self.key = answer.headers.get("x-pennyweight-cache-key")
         self.body = body
 
     @property
@@ -56,6 +57,17 @@ def counting() -> LiveEngine:
     engine = LiveEngine()
     engine.script = lambda request: says("Answer", f" {len(engine.left)}")
     return engine
+
+
+async def test_an_answer_says_by_what_key_it_is_known() -> None:
+    async with live_server(counting(), response_cache=CACHE) as server:
+        first, again, other = await ask(server), await ask(server), await ask(server, max_tokens=7)
+        outside = await ask(server, cache=False)
+        logged = [line.get("cache_key") for line in await server.logged(count=4)]
+    assert first.key == again.key
+    assert first.key != other.key
+    assert [first.key, again.key, other.key, outside.key] == logged
+    assert outside.key is None
 
 
 async def test_the_same_again_reaches_no_engine() -> None:

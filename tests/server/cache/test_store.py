@@ -110,3 +110,20 @@ def test_what_is_counted_beside_the_bytes_is_no_less_than_it_takes() -> None:
         for one, entry in entries.items()
     ]
     assert max(each) + table <= store.nbytes / len(entries)
+
+
+def test_what_is_kept_beyond_its_time_is_only_for_who_asks_for_it() -> None:
+    clock = Clock()
+    store = AnswerStore(1 << 20, 60.0, clock, stale=30.0)
+    store.put(b"k", encode_answer(answer()), LABEL)
+    store.attach(b"k", "name", object(), 1)
+    clock.now += 70
+    assert store.get(b"k") is None
+    assert store.attached("name") is None
+    assert store.get(b"k", max_stale=5.0) is None
+    held = store.get(b"k", max_stale=20.0)
+    assert held is not None
+    assert (held.is_stale, held.age) == (True, 70)
+    clock.now += 20
+    assert store.get(b"k", max_stale=1e9) is None
+    assert len(store) == 0

@@ -50,7 +50,9 @@ def test_an_exception_stays_on_one_line_with_its_traceback() -> None:
     except ValueError:
         make_logger(LogSettings(), out).exception("failed")
     assert out.getvalue().count("\n") == 1
-    assert "ValueError: line\nbreak" in json.loads(out.getvalue())["exception"]
+    line = json.loads(out.getvalue())
+    assert "ValueError: line\nbreak" in line["exception"]
+    assert line["level"] == "error"
 
 
 def test_lines_below_the_level_are_not_written() -> None:

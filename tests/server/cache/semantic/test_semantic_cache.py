@@ -105,6 +105,28 @@ async def test_what_was_asked_in_other_words_is_answered_once_it_was_learned() -
     assert bench.cache.judged["unknown"] == 0
 
 
+async def test_who_would_get_nothing_gets_what_is_as_likely_right_as_hits_are_and_nothing_is_counted_of_it() -> None:
+    bench = Bench(audit_share=0.9)
+    await bench.warm()
+    await bench.ask("how do you paint and grow ferries")
+    (policy,) = bench.cache.policies
+    before = policy.requests
+    last = CacheControl(only_if_cached=True, max_stale=60)
+    # Mostly it would be audited, and generated for that.
+    for text in (
+        "how do you grow and paint ferries",
+        "do you grow and paint ferries how",
+        "you do grow and paint ferries how",
+    ):
+        asked = len(bench.engine.left)
+        assert await bench.ask(text, cache=last) == ("semantic", "ferries grow paint for ann")
+        assert len(bench.engine.left) == asked
+    # What is not likely right goes on to the engine, before which the server has what refuses it.
+    assert (await bench.ask("which islands do you move", cache=last))[0] is None
+    assert (await bench.ask("how do you grow and paint ferries", "bob", cache=last))[1].endswith("for bob")
+    assert policy.requests == before
+
+
 async def test_the_same_to_the_letter_is_given_without_a_look() -> None:
     bench = Bench()
     assert [await bench.ask("how do you grow apples") for _ in range(2)] == [
@@ -340,3 +362,32 @@ async def test_a_function_may_judge() -> None:
     for text in ("how do you grow apples", "how do you now grow apples"):
         await bench.ask(text)
     assert bench.cache.judged == {"unknown": 1}
+
+
+async def test_of_a_recorded_request_it_tells_what_it_decided_from() -> None:
+    bench = Bench()
+
+    async def inputs(text: str, *, is_recorded: bool) -> Mapping[str, Any]:
+        prompt = ChatPrompt(messages=(Message(role="user", content=text),))
+        request = Request(
+            id=str(next(numbers)),
+            model="scripted",
+            prompt=prompt,
+            sampling=SamplingParams(temperature=0.0),
+            is_recorded=is_recorded,
+        )
+        events = [event async for event in bench.cache.around(bench.engine).generate(request)]
+        await bench.cache.settled()
+        assert isinstance(events[0], Started)
+        return events[0].inputs
+
+    nothing = {"verdict": "nothing", "cosine": None, "log_odds": None, "threshold": None}
+    assert await inputs("how do you grow apples", is_recorded=True) == {"semantic": nothing}
+    found = (await inputs("how do you grow apples quickly", is_recorded=True))["semantic"]
+    assert (found["verdict"], found["threshold"]) == ("explore", None)
+    assert 0.7 < found["cosine"] < 1
+    assert isinstance(found["log_odds"], float)
+    given = await inputs("how do you grow apples", is_recorded=True)
+    assert given == {"semantic": {"verdict": "hit", "cosine": 1.0}}
+    assert await inputs("how do you grow apples", is_recorded=False) == {}
+    assert await inputs("how do you grow bridges", is_recorded=False) == {}

@@ -11,7 +11,16 @@ from pennyweight.server.engines.local.answer import MAX_JOINED, Answer
 from pennyweight.server.engines.local.messages import Logprobs, Progress
 from pennyweight.server.engines.local.tokenizer import Tokenizer, load_tokenizer
 from pennyweight.server.errors import EngineDead, EngineFailed, InvalidRequest
-from pennyweight.server.types import Delta, Finished, FinishReason, Request, SamplingParams, Started, TextPrompt
+from pennyweight.server.types import (
+    BeamScore,
+    Delta,
+    Finished,
+    FinishReason,
+    Request,
+    SamplingParams,
+    Started,
+    TextPrompt,
+)
 
 TEXT = "Paris is the capital of France, as everybody knows."
 
@@ -46,6 +55,24 @@ async def test_each_step_is_an_event_for_one_who_keeps_up(tokenizer: Tokenizer) 
     assert [delta.token_ids for delta in deltas if isinstance(delta, Delta)] == [(one,) for one in token_ids]
     assert isinstance(finished, Finished)
     assert finished.usage.completion_tokens == len(token_ids)
+
+
+async def test_a_search_starts_at_once_and_brings_its_choices_whole(tokenizer: Tokenizer) -> None:
+    answer, token_ids = new_answer(tokenizer, SamplingParams(n=2)), tokenizer.encode(TEXT, add_special_tokens=False)
+    assert answer.advance(Progress("r", 0, [], cached_tokens=2, queue_seconds=0.5)) is False
+    (started,) = await answer.next_events()
+    assert isinstance(started, Started)
+    assert started.queue_seconds == 0.5
+    scores = [BeamScore(cumulative_logprob=-3.0, score=-1.0), BeamScore(cumulative_logprob=-4.0, score=-2.0)]
+    for index, score in enumerate(scores):
+        answer.advance(Progress("r", index, token_ids, finish_reason=FinishReason.LENGTH, beam_score=score))
+    *deltas, finished = await answer.next_events()
+    assert [(one.index, one.text, one.beam_score) for one in deltas if isinstance(one, Delta)] == [
+        (0, TEXT, scores[0]),
+        (1, TEXT, scores[1]),
+    ]
+    assert isinstance(finished, Finished)
+    assert (finished.usage.cached_tokens, finished.usage.completion_tokens) == (2, 2 * len(token_ids))
 
 
 async def test_what_waits_for_one_who_is_behind_is_joined(tokenizer: Tokenizer) -> None:

@@ -1,0 +1,109 @@
+"""What a mode costs: the same load on the same server with it and without, and on the fastest other kernels, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from statistics import median
+
+import aiohttp
+import msgspec
+
+from pennyweight.bench.peers.process import running
+
+from .measure import MOST_SECONDS, ask, completion_body
+from .variant import Server, Variant
+
+
+class Way(msgspec.Struct, frozen=True):
+    """A mode asked of one server's requests."""
+
+    kernels: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        return self.mode if self.kernels == "own" else f"{self.mode}, {self.kernels}"
+
+
+WAYS = (Way("own", "bitwise"), Way("own", "off"), Way("torch", "off"))
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens per second of each round: ``alone`` with one stream, ``together`` with many."""
+
+    way: Way
+    alone: list[float]
+    together: list[float]
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``bitwise`` loses of the fastest way's speed (median of the rounds' ratios, at least 0 where it is the fastest itself), and which that was."""
+
+    alone: float
+    together: float
+    fastest_alone: str
+    fastest_together: str
+
+
+class CostPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """``rounds`` in each of which every way is measured once, alone with ``alone_tokens`` and with ``streams`` of ``tokens``."""
+
+    prompt: str
+    streams: int
+    tokens: int
+    alone_tokens: int
+    rounds: int
+
+
+async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]) -> list[Speed]:
+    """The speeds of all ways, whose servers run side by side while one at a time has work. Raises PeerFailed."""
+    speeds = {way: Speed(way=way, alone=[], together=[]) for way in WAYS}
+    async with AsyncExitStack() as opened:
+        sessions = {}
+        for kernels in dict.fromkeys(way.kernels for way in WAYS):
+            server = await opened.enter_async_context(running(Server(msgspec.structs.replace(base, kernels=kernels))))
+            session = aiohttp.ClientSession(
+                server.url, timeout=aiohttp.ClientTimeout(total=MOST_SECONDS), connector=aiohttp.TCPConnector(limit=0)
+            )
+            sessions[kernels] = await opened.enter_async_context(session)
+        for way in WAYS:  # what is slower once
+            await _tokens_per_second(sessions[way.kernels], way, plan, min(4, plan.streams), 8, "warm")
+        for number in range(plan.rounds):
+            # Each begins as often as the others.
+            for way in (*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]):
+                session = sessions[way.kernels]
+                alone = await _tokens_per_second(session, way, plan, 1, plan.alone_tokens, f"{number} alone")
+                together = await _tokens_per_second(session, way, plan, plan.streams, plan.tokens, f"{number}")
+                speeds[way].alone.append(alone)
+                speeds[way].together.append(together)
+                say(f"round {number + 1}: {way.label}: {alone:.1f} tokens/s alone, {together:.1f} with {plan.streams}")
+    return list(speeds.values())
+
+
+def cost_of(speeds: Sequence[Speed]) -> Cost:
+    """Of the first way, against the fastest of all by its median."""
+
+    def against(name: str) -> tuple[float, str]:
+        found = {one.way.label: getattr(one, name) for one in speeds}
+        fastest = max(found, key=lambda label: median(found[label]))
+        ours = getattr(speeds[0], name)
+        return 1 - median(mine / best for mine, best in zip(ours, found[fastest], strict=True)), fastest
+
+    (alone, fastest_alone), (together, fastest_together) = against("alone"), against("together")
+    return Cost(alone=alone, together=together, fastest_alone=fastest_alone, fastest_together=fastest_together)
+
+
+async def _tokens_per_second(
+    session: aiohttp.ClientSession, way: Way, plan: CostPlan, streams: int, tokens: int, label: str
+) -> float:
+    """Prompts differ at their beginning, so that nobody's is in the prefix cache."""
+    bodies = [
+        completion_body(f"{label} {number}: {plan.prompt}", tokens) | {"deterministic": way.mode}
+        for number in range(streams)
+    ]
+    started = time.perf_counter()
+    await asyncio.gather(*(ask(session, body) for body in bodies))
+    return streams * tokens / (time.perf_counter() - started)
