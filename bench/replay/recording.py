@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -66,17 +67,17 @@ class Recording:
 
     def __iter__(self) -> Iterator[Recorded]:
         """By arrival, as far as ``WINDOW`` records make up for the order in which they were written."""
-        return _by_arrival(self._chosen(self._read(RecordingReader([self._source], self._key))))
+        return self._all(RecordingReader([self._source], self._key))
 
     def survey(self) -> Survey:
         """What there is, by reading it once. Raises ConfigError also where nothing is, or where an id isn't found."""
         found, missing = Survey(), set(self._ids)
         reader = RecordingReader([self._source], self._key)
-        for one in self._chosen(self._read(reader)):
+        for one in self._all(reader):
             record = one.record
             found.records += 1
             found.routed += record.route is not None
-            missing -= {record.id, record.id.rpartition("-")[0]}
+            missing -= _ids_of(record)
             found.models[record.model or record.request.model] += 1
             if one.manifest is not None:
                 found.manifests[record.model] = one.manifest
@@ -99,17 +100,9 @@ class Recording:
             else:
                 yield Recorded(entry, manifests.get(entry.manifest))
 
-    def _chosen(self, found: Iterator[Recorded]) -> Iterator[Recorded]:
-        left = self._limit
-        for one in found:
-            # Of a body with several prompts each answer has the body's id and a number.
-            if self._ids and self._ids.isdisjoint((one.record.id, one.record.id.rpartition("-")[0])):
-                continue
-            if left is not None:
-                if left == 0:
-                    return
-                left -= 1
-            yield one
+    def _all(self, reader: RecordingReader) -> Iterator[Recorded]:
+        chosen = (one for one in self._read(reader) if not self._ids or self._ids & _ids_of(one.record))
+        return islice(_by_arrival(chosen), self._limit)
 
 
 def _by_arrival(found: Iterator[Recorded]) -> Iterator[Recorded]:
@@ -120,6 +113,11 @@ def _by_arrival(found: Iterator[Recorded]) -> Iterator[Recorded]:
             yield heapq.heappop(waiting)[2]
     while waiting:
         yield heapq.heappop(waiting)[2]
+
+
+def _ids_of(record: Record) -> frozenset[str]:
+    """Its own, and its body's: of a body with several prompts each answer has that and a number."""
+    return frozenset((record.id, record.id.rpartition("-")[0]))
 
 
 def _bare(id: str) -> str:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 QUESTION: Any = [{"role": "user", "content": "Name a colour, and say why you like it."}]
 
 
-async def search(client: openai.AsyncOpenAI, model: str, n: int, max_tokens: int = 20, **extra: Any) -> ChatCompletion:
+async def search(client: openai.AsyncOpenAI, model: str, n: int, max_tokens: int = 12, **extra: Any) -> ChatCompletion:
     # `cache` off: it is the engine that is to find the same again.
     body = {"use_beam_search": True, "cache": False} | extra
     return await client.chat.completions.create(
@@ -36,7 +36,7 @@ async def test_the_best_comes_first_and_comes_again(client: openai.AsyncOpenAI, 
     assert scores == sorted(scores, reverse=True)
     assert len({text for text, _ in alone}) == 4
     others = [
-        client.chat.completions.create(model=model, messages=QUESTION, max_tokens=30, seed=seed) for seed in range(4)
+        client.chat.completions.create(model=model, messages=QUESTION, max_tokens=12, seed=seed) for seed in range(3)
     ]
     *_, again, narrow = await asyncio.gather(
         *others, search(client, model, 4, seed=5), search(client, model, 1, best_of=4)
@@ -48,7 +48,7 @@ async def test_the_best_comes_first_and_comes_again(client: openai.AsyncOpenAI, 
 @pytest.mark.needs(Feature.BEAM_SEARCH)
 async def test_one_beam_answers_as_greedy_does(client: openai.AsyncOpenAI, model: str) -> None:
     found = await search(client, model, 1)
-    greedy = await client.chat.completions.create(model=model, messages=QUESTION, max_tokens=20, temperature=0)
+    greedy = await client.chat.completions.create(model=model, messages=QUESTION, max_tokens=12, temperature=0)
     assert found.choices[0].message.content == greedy.choices[0].message.content
     assert found.usage is not None
     assert greedy.usage is not None

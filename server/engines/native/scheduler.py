@@ -142,9 +142,10 @@ class Scheduler:
         while budget > 0 and position < len(self.waiting):
             sequence = self.waiting[position]
             leader = sequence.leader
-            if sequence.is_held or (
-                leader is not None and leader.status is not SequenceStatus.FINISHED and not leader.is_prefilled
-            ):
+            if sequence.is_held:
+                position += 1
+                continue
+            if leader is not None and leader.status is not SequenceStatus.FINISHED and not leader.is_prefilled:
                 position += 1  # its prompt is being computed, or waits before it
                 continue
             prefix = self.blocks.cached_prefix(sequence)

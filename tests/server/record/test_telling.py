@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,17 +14,15 @@ from pennyweight.server.cache.key import request_key
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.errors import ModelLoading
-from pennyweight.server.record.telling import HASH_LOGITS, TellingEngine
-from pennyweight.server.types import Request, Started
-
-HASHES = cast(Feature, HASH_LOGITS)
+from pennyweight.server.record.telling import TellingEngine
+from pennyweight.server.types import BeamSearch, Request, Started
 
 
 @dataclass
 class ToldEngine(ScriptedEngine):
     """With features that a test chooses; None while it is loading."""
 
-    features: frozenset[Feature] | None = GENERATION_FEATURES | {HASHES}
+    features: frozenset[Feature] | None = GENERATION_FEATURES
 
     def capabilities(self) -> Capabilities:
         if self.features is None:
@@ -61,7 +59,9 @@ async def test_no_seed_is_drawn_where_none_is_wanted(sampling: dict[str, Any]) -
 
 async def test_nothing_is_asked_of_what_is_not_recorded_or_cannot_tell() -> None:
     assert (await asked(ToldEngine(), request("r")))[0] == request("r")
-    for features in (GENERATION_FEATURES - {Feature.SEED}, None):
+    searched = recorded(beam_search=BeamSearch(width=2))
+    assert (await asked(ToldEngine(), searched))[0] == searched
+    for features in (GENERATION_FEATURES - {Feature.SEED, Feature.LOGITS_HASHES}, None):
         assert (await asked(ToldEngine(features=features), recorded()))[0] == recorded()
     given, _ = await asked(ToldEngine(), recorded(), hash_logits=False)
     assert not given.hash_logits
