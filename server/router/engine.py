@@ -15,6 +15,7 @@ from pennyweight.server.engines.base import Capabilities, Engine, EngineStats, H
 from pennyweight.server.engines.features import Feature
 from pennyweight.server.errors import InvalidRequest, ModelLoading, PennyweightError
 from pennyweight.server.types import (
+    Delta,
     Determinism,
     DroppedAnswer,
     Embeddings,
@@ -27,11 +28,12 @@ from pennyweight.server.types import (
 )
 
 from .cascade.cascade import Cascade
-from .chain import Chain, Tries
+from .chain import Chain
 from .decision import Decision
 from .kept import KeptAnswers, is_failure
 from .router import Router
 from .tally import Tally
+from .target import Target
 from .tier import Tier
 
 # What only one model can do, and so none that is chosen anew for each request.
@@ -88,42 +90,26 @@ class RouterEngine:
         }
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
-        decision = self._router.decide(request, self._tiers)
-        model, is_given = "", False
-        async with aclosing(self._answer(request, decision, self._chain.begin())) as events:
-            async for event in events:
-                if isinstance(event, Started) and (route := event.route) is not None:
-                    model, is_given = route.model, event.cache in GIVEN_AGAIN
-                    self._tally.began(route, self._targets)
-                    if route.dropped:
-                        event = _with_cache_of_all(event, route.dropped)
-                    if request.is_recorded:
-                        inputs = {**event.inputs, "router": self._explained(decision)}
-                        event = msgspec.structs.replace(event, inputs=inputs)
-                elif isinstance(event, Finished):
-                    self._tally.finished(model, event.usage, self._targets, is_given=is_given)
-                yield event
-
-    async def _answer(self, request: Request, decision: Decision, tries: Tries) -> AsyncGenerator[Event]:
         """What the models answer or, when they fail, what is kept of them."""
+        decision = self._router.decide(request, self._tiers)
+        tries = self._chain.begin()
         carrier = self._chain if decision.escalation is None else self._cascade
-        has_begun = False
+        told = _Told(self._tally, self._targets, self._explained(decision) if request.is_recorded else None)
         try:
             if decision.refusal is not None:
                 raise decision.refusal
             async with aclosing(carrier.generate(request, decision, tries)) as events:
                 async for event in events:
-                    has_begun = True
-                    yield event
+                    yield event if isinstance(event, Delta) else told.of(event)
             return
         except PennyweightError as error:
-            if has_begun or not is_failure(error, tries):
+            if told.has_begun or not is_failure(error, tries):
                 raise
             kept = await self._kept.find(request, decision, tries)
             if kept is None:
                 raise
         for event in kept:
-            yield event
+            yield event if isinstance(event, Delta) else told.of(event)
 
     def capabilities(self) -> Capabilities:
         """What at least one of the models can do; the longest context, and the tool calls of the first. Raises ModelLoading before one is ready."""
@@ -189,6 +175,34 @@ class RouterEngine:
         return InvalidRequest(
             f"{self._name} is no model, but chooses one for each request: name a model for this.", param="model"
         )
+
+
+class _Told:
+    """Counts one request's answer, and has its beginning tell of all that was made for it; ``inputs`` are what it was decided by."""
+
+    def __init__(self, tally: Tally, targets: Mapping[str, Target], inputs: dict[str, Any] | None) -> None:
+        self._tally = tally
+        self._targets = targets
+        self._inputs = inputs
+        self._model = ""
+        self._is_given = False
+        self.has_begun = False
+
+    def of(self, event: Started | Finished) -> Event:
+        """The event as the client's side is told it."""
+        if isinstance(event, Finished):
+            self._tally.finished(self._model, event.usage, self._targets, is_given=self._is_given)
+            return event
+        self.has_begun = True
+        route = event.route
+        assert route is not None, "a chain, a cascade and what is kept tell it"
+        self._model, self._is_given = route.model, event.cache in GIVEN_AGAIN
+        self._tally.began(route, self._targets)
+        if route.dropped:
+            event = _with_cache_of_all(event, route.dropped)
+        if self._inputs is not None:
+            event = msgspec.structs.replace(event, inputs={**event.inputs, "router": self._inputs})
+        return event
 
 
 def _with_cache_of_all(started: Started, dropped: Sequence[DroppedAnswer]) -> Started:
