@@ -72,7 +72,7 @@ class ImmediateHits:
             return None
         shortcut, age = found
         record = self._accounts.begin(scope)
-        record.model, record.status = shortcut.model, 200
+        record.model, record.determinism, record.status = shortcut.model, shortcut.determinism, 200
         metrics = self._metrics.models[shortcut.model]
         note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
         rendering = shortcut.rendering

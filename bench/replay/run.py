@@ -11,7 +11,7 @@ from pennyweight.server.record.redaction import PROMPTS
 
 from .answer import Answer
 from .client import ServerClient
-from .comparison import Comparison, Verdict, compare, skipped
+from .comparison import Comparison, compare, skipped
 from .decisions import TOOK_PART, cache_differences
 from .manifests import differences
 from .pace import Pace, paced
@@ -19,6 +19,7 @@ from .recording import Recorded
 from .score import Unscored
 from .sending import NotSendable, Sending, generation, through_cache
 from .totals import Shown, Totals, count
+from .verdict import Verdict
 
 # What the semantic cache says of an answer that it gives.
 SEMANTIC = "semantic"

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from pennyweight.bench.report.quantities import plain, share
 
-from .comparison import Verdict
 from .totals import Agreement, Shown, Totals
+from .verdict import Verdict
 
 FINGERPRINT_DIGITS = 19
 VALUE_LENGTH = 60

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .comparison import Comparison, Parting, Verdict
+from .comparison import Comparison
 from .manifests import Difference as ManifestDifference
+from .verdict import Parting, Verdict
 
 # As many pairs of fingerprints are told apart, and as many names of differences.
 MOST_NAMES = 64

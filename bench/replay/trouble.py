@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .comparison import Verdict
 from .recording import Survey
 from .totals import Totals
+from .verdict import Verdict
 
 # By so much a trace may be late and still be one.
 MOST_LAG_SECONDS = 1.0

@@ -130,6 +130,14 @@ FLAGS = (
         SERVER,
     ),
     Flag(
+        ("--record",),
+        "record",
+        "directory",
+        str,
+        "Directory to record requests and their answers in, to run them again. By default nothing is recorded.",
+        SERVER,
+    ),
+    Flag(
         ("--served-model-name",),
         "engine",
         "served_model_name",

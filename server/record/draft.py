@@ -182,6 +182,7 @@ def _recorded(index: int, choice: _Choice) -> RecordedChoice:
         text="".join(choice.texts),
         finish_reason=None if last is None or last.finish_reason is None else last.finish_reason.value,
         stop_reason=None if last is None else last.stop_reason,
+        beam_score=None if last is None else last.beam_score,
         logits_hashes=b"".join(choice.hashes),
         logprobs=tuple(one if math.isfinite(one) else LEAST_LOGPROB for one in choice.logprobs),
         tool_calls=tuple(choice.calls[place] for place in sorted(choice.calls)),

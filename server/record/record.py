@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pennyweight.server.types import Request, Route, ToolCall, Usage
+from pennyweight.server.types import BeamScore, Request, Route, ToolCall, Usage
 
 # Goes up with every change that a reader of the older version would misread.
 VERSION = 1
@@ -16,7 +16,7 @@ VERSION = 1
 class RecordedChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One choice of the answer. ``logits_hashes`` are 8 bytes for each of ``token_ids``, as in ``types.Delta`` (base64 in JSON);
     ``logprobs`` are the natural-log probabilities of the chosen tokens. Both are empty where the engine doesn't tell. ``tool_calls`` are
-    those that an upstream has read; of other engines they are in ``text``."""
+    those that an upstream has read; of other engines they are in ``text``. ``beam_score`` is what beam search ranked it by."""
 
     index: int
     token_ids: tuple[int, ...] = ()
@@ -26,6 +26,7 @@ class RecordedChoice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     logits_hashes: bytes = b""
     logprobs: tuple[float, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    beam_score: BeamScore | None = None
 
 
 class RecordedTimes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

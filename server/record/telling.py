@@ -29,7 +29,8 @@ class TellingEngine(EngineAround):
         self._hash_logits = hash_logits
 
     def generate(self, request: Request) -> AsyncGenerator[Event]:
-        if not request.is_recorded:
+        # A search of beams draws nothing, and its answers come with no hashes.
+        if not request.is_recorded or request.sampling.beam_search is not None:
             return self._engine.generate(request)
         try:
             features = self._engine.capabilities().features

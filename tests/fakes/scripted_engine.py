@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from pennyweight.server.engines.base import Capabilities, EngineStats, Health, HealthState
+from pennyweight.server.engines.determinism import honoured
 from pennyweight.server.errors import InvalidRequest, PennyweightError
 from pennyweight.server.types import (
     ChatPrompt,
@@ -65,7 +68,7 @@ class ScriptedEngine:
     """Implements Engine over bytes as tokens: token ids are those of the prompt's UTF-8.
 
     ``script`` gives the steps for a request: deltas to yield, errors to raise, events to wait for. Errors in ``refusals``
-    are raised before Started, ``embed_refusal`` by ``embed``, which else notes its requests in ``embedded``. ``left`` tells how each request's generator was left.
+    are raised before Started, ``embed_refusal`` by ``embed``, which else notes its requests in ``embedded``. ``more`` are its capabilities beyond the usual. ``left`` tells how each request's generator was left.
     """
 
     script: Script = lambda request: says("Hello", " world")
@@ -76,16 +79,18 @@ class ScriptedEngine:
     left: list[Left] = field(default_factory=list)
     embedded: list[EmbedRequest] = field(default_factory=list)
     embed_refusal: PennyweightError | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     async def generate(self, request: Request) -> AsyncGenerator[Event]:
         left = Left(request)
         self.left.append(left)
         try:
             await asyncio.sleep(0)
+            mode = honoured(request, self.capabilities())
             if (refusal := self.refusal(request)) is not None:
                 raise refusal
             token_ids = await self.tokenize(request.prompt)
-            yield self._started(request, token_ids)
+            yield msgspec.structs.replace(self._started(request, token_ids), determinism=mode)
             completion_tokens = 0
             for step in _for_choices(request, self.script(request)):
                 match step:
@@ -117,7 +122,7 @@ class ScriptedEngine:
         return Embeddings(vectors=vectors, usage=usage)
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(
+        known = Capabilities(
             model=self.model,
             engine="scripted",
             fingerprint="fp_scripted",
@@ -127,6 +132,7 @@ class ScriptedEngine:
             template_kwargs=self.template_kwargs,
             created=1_700_000_000,
         )
+        return dataclasses.replace(known, **self.more)
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
         match prompt:

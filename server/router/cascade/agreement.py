@@ -60,7 +60,15 @@ class AgreementJudge:
             logprobs=None,
             prompt_logprobs=None,
         )
-        return msgspec.structs.replace(request, id=f"{request.id}-samples", sampling=sampling)
+        return msgspec.structs.replace(
+            request,
+            id=f"{request.id}-samples",
+            sampling=sampling,
+            # What is told of tokens and logits is told of the answer.
+            hash_logits=False,
+            wants_token_ids=False,
+            is_recorded=False,
+        )
 
 
 def normalised(text: str, calls: list[Called]) -> Any:

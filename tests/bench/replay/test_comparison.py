@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from fakes.recorded import HASHES, TOKENS, answer, answered_choice, record, recorded_choice
 
-from pennyweight.bench.replay.comparison import Difference, Parting, Verdict, compare
+from pennyweight.bench.replay.comparison import compare
+from pennyweight.bench.replay.verdict import Difference, Parting, Verdict
 from pennyweight.server.record.redaction import ANSWERS, without_answer
 from pennyweight.server.types import Route
 

@@ -16,7 +16,7 @@ from fakes.replay_command import AS_JSON, CHAT, COMPLETIONS, chat, command, post
 from fakes.server_process import MODEL, ServerProcess, server_process
 
 from pennyweight.bench.peers.process import running
-from pennyweight.bench.replay.comparison import Verdict
+from pennyweight.bench.replay.verdict import Verdict
 from pennyweight.bench.savings.step import Server
 from pennyweight.server.engines.local.model_store import resolve
 
@@ -102,6 +102,25 @@ async def test_a_request_is_replayed_by_its_answers_id(recorded: Recorded) -> No
     answer = await post(recorded.server.client, CHAT, chat("One more."))
     done = await command("replay", recorded.directory, answer["id"], "--against", recorded.server.url, "--bitwise")
     assert (done.code, done.totals["requests"]) == (0, 1)
+
+
+async def test_an_exported_request_is_replayed_with_its_prompt_or_once_that_is_given(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    case, prompt = tmp_path / "case.json", tmp_path / "prompt.json"
+    body = chat("Which river is the longest?", temperature=0)
+    answer = await post(recorded.server.client, CHAT, body)
+    prompt.write_text(json.dumps(body))
+    replay = ("replay", case, "--against", recorded.server.url, "--bitwise")
+    for is_whole, options in ((True, ()), (False, ("--prompt", prompt))):
+        whole = ("--with-prompt",) if is_whole else ()
+        await command("record", "export", recorded.directory, answer["id"], "--out", case, *whole)
+        done = await command(*replay, *options)
+        assert done.code == 0, done.out + done.err
+        assert done.totals["verdicts"] == {Verdict.BITWISE.value: 1}
+    missing = await command(*replay)
+    assert missing.code != 0
+    assert "exported without its prompt: give it with --prompt FILE" in " ".join(missing.err.split())
 
 
 async def test_a_flipped_bit_of_the_weights_is_found_and_named(recorded: Recorded, tmp_path: Path) -> None:

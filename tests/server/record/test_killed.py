@@ -73,6 +73,7 @@ async def test_what_a_killed_server_acknowledged_is_in_the_files(tmp_path: Path)
     for one in found.values():
         assert one.received is not None
         assert one.prompt_token_ids
+        assert len(one.choices[0].logits_hashes) == 8 * len(one.choices[0].token_ids)
         assert len(one.choices[0].token_ids) == one.usage.completion_tokens if one.usage else one.error
         assert (one.seed is None) is (json.loads(one.received)["temperature"] == 0)
     # Another server goes on in a file of its own.
@@ -88,4 +89,4 @@ async def test_what_a_killed_server_acknowledged_is_in_the_files(tmp_path: Path)
     assert not isinstance(record_after, Manifest)
     assert (record_after.id, record_after.manifest) == (id, manifest.fingerprint)
     assert {one.manifest for one in found.values()} == {manifest.fingerprint}
-    assert manifest.parts["engine"] == "native"
+    assert manifest.parts["weights"]

@@ -15,16 +15,14 @@ from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.engines.features import GENERATION_FEATURES, Feature
 from pennyweight.server.errors import ModelLoading
 from pennyweight.server.record.telling import TellingEngine
-from pennyweight.server.types import Request, Started
-
-HASHES = Feature.LOGITS_HASHES
+from pennyweight.server.types import BeamSearch, Request, Started
 
 
 @dataclass
 class ToldEngine(ScriptedEngine):
     """With features that a test chooses; None while it is loading."""
 
-    features: frozenset[Feature] | None = GENERATION_FEATURES | {HASHES}
+    features: frozenset[Feature] | None = GENERATION_FEATURES
 
     def capabilities(self) -> Capabilities:
         if self.features is None:
@@ -61,7 +59,9 @@ async def test_no_seed_is_drawn_where_none_is_wanted(sampling: dict[str, Any]) -
 
 async def test_nothing_is_asked_of_what_is_not_recorded_or_cannot_tell() -> None:
     assert (await asked(ToldEngine(), request("r")))[0] == request("r")
-    for features in (GENERATION_FEATURES - {Feature.SEED, HASHES}, None):
+    searched = recorded(beam_search=BeamSearch(width=2))
+    assert (await asked(ToldEngine(), searched))[0] == searched
+    for features in (GENERATION_FEATURES - {Feature.SEED, Feature.LOGITS_HASHES}, None):
         assert (await asked(ToldEngine(features=features), recorded()))[0] == recorded()
     given, _ = await asked(ToldEngine(), recorded(), hash_logits=False)
     assert not given.hash_logits
