@@ -8,7 +8,6 @@ import unicodedata
 import msgspec
 
 from pennyweight.server.engines.base import Capabilities
-from pennyweight.server.engines.determinism import is_random
 from pennyweight.server.types import NO_CACHE_CONTROL, ChatPrompt, Message, Prompt, Request, TextPrompt
 
 # Goes into every key: a change of what the hash is taken of must not find answers of before.
@@ -20,7 +19,9 @@ _encode = msgspec.json.Encoder().encode
 
 def is_deterministic(request: Request) -> bool:
     """Whether the request fixes its answer: the most probable tokens, or a seed. What the model's own settings say is not known here."""
-    return request.sampling.seed is not None or not is_random(request)
+    sampling = request.sampling
+    is_greedy = sampling.temperature == 0 or sampling.top_k == 1
+    return is_greedy or sampling.seed is not None or sampling.beam_search is not None
 
 
 def takes_part(request: Request) -> bool:
