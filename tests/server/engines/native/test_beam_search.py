@@ -239,7 +239,7 @@ def test_equal_sums_are_ordered_by_beam_and_token() -> None:
 def test_20_prompts_have_the_answers_of_transformers(
     default_model: Path, prompts: list[dict[str, Any]], report: Callable[[str], None]
 ) -> None:
-    """About 2 minutes, nearly all of it transformers'."""
+    """2 to 4 minutes on two cores, nearly all of it transformers'."""
     asked = chat_prompts(default_model, prompts, 20, 100)
     model = load_oracle(default_model, torch.float32)
     ends = tuple(model.generation_config.eos_token_id)  # type: ignore[arg-type]
