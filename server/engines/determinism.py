@@ -29,7 +29,8 @@ def honoured(request: Request, capabilities: Capabilities) -> Determinism:
 
 def is_random(request: Request) -> bool:
     """Whether choices are drawn, as far as the request says; the model's own settings may still make them greedy."""
-    return request.sampling.temperature != 0 and request.sampling.top_k != 1
+    sampling = request.sampling
+    return sampling.beam_search is None and sampling.temperature != 0 and sampling.top_k != 1
 
 
 def _strongest(request: Request, capabilities: Capabilities) -> tuple[Determinism, str]:

@@ -39,7 +39,7 @@ async def test_the_best_comes_first_and_comes_again(client: openai.AsyncOpenAI, 
         client.chat.completions.create(model=model, messages=QUESTION, max_tokens=12, seed=seed) for seed in range(3)
     ]
     *_, again, narrow = await asyncio.gather(
-        *others, search(client, model, 4, seed=5), search(client, model, 1, best_of=4)
+        *others, search(client, model, 4, seed=5, deterministic="bitwise"), search(client, model, 1, best_of=4)
     )
     assert answers_of(again) == alone
     assert answers_of(narrow) == alone[:1]
@@ -53,6 +53,15 @@ async def test_one_beam_answers_as_greedy_does(client: openai.AsyncOpenAI, model
     assert found.usage is not None
     assert greedy.usage is not None
     assert found.usage.completion_tokens == greedy.usage.completion_tokens
+
+
+@pytest.mark.needs(Feature.BEAM_SEARCH, Feature.LOGITS_HASHES)
+async def test_each_token_of_a_search_has_its_hash(client: openai.AsyncOpenAI, model: str) -> None:
+    found = await search(client, model, 3, return_token_ids=True, logits_hashes=True)
+    told = [(one.token_ids, one.logits_hashes) for one in found.choices]  # type: ignore[attr-defined]
+    assert all(len(token_ids) == len(hashes) > 0 for token_ids, hashes in told)
+    # What they begin with in common was chosen from the same logits.
+    assert len({hashes[0] for _, hashes in told}) == 1
 
 
 @pytest.mark.needs(Feature.BEAM_SEARCH)

@@ -34,6 +34,7 @@ def submit_beams(
     n: int | None = None,
     ends: Sequence[int] = (),
     logprobs: int | None = None,
+    hash_logits: bool = False,
     priority: int = 0,
     arrival: float = 0.0,
 ) -> None:
@@ -47,6 +48,7 @@ def submit_beams(
             priority=priority,
             arrival=arrival,
             beam_search=wanted,
+            hash_logits=hash_logits,
         )
     )
 

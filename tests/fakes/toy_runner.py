@@ -66,6 +66,10 @@ class ToyRunner:
                 chosen.append(next_token(self.memory[sequence.block_table].reshape(-1)[:end]))
         return StepResult(np.array(chosen, dtype=np.int32), [None] * len(chosen), prompt_logprobs)
 
+    def copy_blocks(self, copies: list[tuple[int, int]]) -> None:
+        for source, destination in copies:
+            self.memory[destination] = self.memory[source]
+
     def load_adapter(self, adapter: Adapter) -> list[LowRank | None]:
         raise ModelError("a hash has no adapters")
 

@@ -1,4 +1,4 @@
-"""The sequences that one request's beam search runs on: they report, wait for each other, and fork."""
+"""The sequences that beam searches run on: those of one report, wait for each other, and fork."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class BeamGroup:
         Returns its progress and the blocks that must be copied (from, to) before the next step. The answers come all at once when the
         search is over; before that, it is told that it has begun, so that nobody takes it for one that waits.
         """
-        beams = self._beams.advance([self._found[one] for one in self._live])
+        beams = self._beams.advance([self._found[one] for one in self._live], [one.logits_hash for one in self._live])
         self._found.clear()
         if not beams:
             answers = [
@@ -122,4 +122,47 @@ class BeamGroup:
             self._first.num_cached,
             self._first.queue_seconds or 0.0,
             beam_score=self._beams.score(beam),
+            logits_hashes=b"".join(one.logits_hash.to_bytes(8, "big") for one in path if self._first.hash_logits),
         )
+
+
+class BeamGroups:
+    """The searches under way, by request. ``copy_blocks`` copies blocks (from, to) between steps; ``retire`` ends a sequence."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        copy_blocks: Callable[[list[tuple[int, int]]], None],
+        retire: Callable[[Sequence], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._copy_blocks = copy_blocks
+        self._retire = retire
+        self._groups: dict[str, BeamGroup] = {}
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._groups
+
+    def add(self, submission: Submit, wanted: BeamSearch, sequences: list[Sequence]) -> None:
+        """Begin a search with the prompt's sequence; see ``BeamGroup``."""
+        self._groups[submission.request_id] = BeamGroup(submission, wanted, sequences, self._retire)
+
+    def drop(self, request_id: str) -> None:
+        """Forget a search whose sequences have ended, if it is one."""
+        self._groups.pop(request_id, None)
+
+    def report(self, sequence: Sequence, found: PositionLogprobs) -> None:
+        """Take in what may follow a sequence."""
+        self._groups[sequence.request_id].report(sequence, found)
+
+    def advance(self) -> list[Progress]:
+        """Take every search further that has heard of all its sequences; returns what that brought."""
+        told: list[Progress] = []
+        copies: list[tuple[int, int]] = []
+        for group in [one for one in self._groups.values() if one.is_complete]:
+            progress, blocks = group.advance(self._scheduler)
+            told += progress
+            copies += blocks
+        if copies:
+            self._copy_blocks(copies)
+        return told

@@ -18,7 +18,7 @@ class Beam:
     """A path from the prompt on, as a chain: its newest token, and the beam that this follows, None for the prompt itself.
 
     ``cumulative_logprob`` is the sum over its ``length`` tokens; ``origin`` is the place of the beam before it among those that lived.
-    ``logprobs`` are those of its newest token, where they are wanted.
+    ``logprobs`` are those of its newest token, where they are wanted, and ``logits_hash`` is of the logits that it was chosen from.
     """
 
     cumulative_logprob: np.float32
@@ -27,6 +27,7 @@ class Beam:
     before: Beam | None = None
     origin: int = 0
     logprobs: Logprobs | None = None
+    logits_hash: int = 0
 
     def path(self) -> list[Beam]:
         """The beams that it has grown through, from its first token to its newest."""
@@ -62,8 +63,9 @@ class Beams:
         self.live = [Beam(np.float32(0.0))]
         self.finished: list[Beam] = []
 
-    def advance(self, found: Sequence[PositionLogprobs]) -> list[Beam]:
-        """Grow every live beam by a token, given the most probable ``num_candidates`` after each; returns the new ``live``."""
+    def advance(self, found: Sequence[PositionLogprobs], logits_hashes: Sequence[int]) -> list[Beam]:
+        """Grow every live beam by a token, given the most probable ``num_candidates`` after each and the hash of the logits that they
+        were found in; returns the new ``live``."""
         tops = [(one.top_ids[: self.num_candidates], one.top_logprobs[: self.num_candidates]) for one in found]
         ids = np.concatenate([top_ids for top_ids, _ in tops])
         pairs = zip(self.live, tops, strict=True)
@@ -72,11 +74,13 @@ class Beams:
         going_on: list[Beam] = []
         for rank, at in enumerate(np.lexsort((ids, origins, -sums))[: self.num_candidates].tolist()):
             origin, token_id = int(origins[at]), int(ids[at])
-            if self.is_end(token_id) or self.live[origin].length + 1 == self._max_tokens:
-                if rank < self._wanted.width:
-                    self.finished.append(self._grown(origin, token_id, sums[at], found[origin]))
-            elif len(going_on) < self._wanted.width:
-                going_on.append(self._grown(origin, token_id, sums[at], found[origin]))
+            is_last = self.is_end(token_id) or self.live[origin].length + 1 == self._max_tokens
+            is_wanted = rank < self._wanted.width if is_last else len(going_on) < self._wanted.width
+            if is_wanted:
+                logprobs = self._logprobs(token_id, found[origin])
+                before = self.live[origin]
+                beam = Beam(sums[at], before.length + 1, token_id, before, origin, logprobs, logits_hashes[origin])
+                (self.finished if is_last else going_on).append(beam)
         # Stable: of equal ones the earlier stays before the later.
         self.finished.sort(key=lambda beam: -self._score(beam, beam.length))
         del self.finished[self._wanted.width :]
@@ -107,10 +111,6 @@ class Beams:
         is_open = wanted.early_stopping == "never" and wanted.length_penalty > 0.0
         reached = self._max_tokens if is_open else best.length
         return not self._score(best, reached) > self._score(worst, worst.length)
-
-    def _grown(self, origin: int, token_id: int, cumulative: np.float32, found: PositionLogprobs) -> Beam:
-        before = self.live[origin]
-        return Beam(cumulative, before.length + 1, token_id, before, origin, self._logprobs(token_id, found))
 
     def _logprobs(self, token_id: int, found: PositionLogprobs) -> Logprobs | None:
         if self._num_top is None:

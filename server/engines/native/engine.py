@@ -17,7 +17,7 @@ from pennyweight.server.types import Adapter, Constraint, FinishReason
 
 from .adapter_slots import AdapterSlots
 from .batch import Batch, PositionLogprobs, StepResult
-from .beam_group import BeamGroup
+from .beam_group import BeamGroups
 from .block_manager import BlockManager
 from .cost import ModelCost
 from .scheduler import Scheduler
@@ -72,7 +72,6 @@ class NativeEngineCore:
         self._preparing: dict[str, tuple[Submit, Future[list[Matcher]] | None]] = {}
         self._requests: dict[str, list[Sequence]] = {}
         self._prompt_logprobs: dict[str, list[Logprobs]] = {}
-        self._beam_groups: dict[str, BeamGroup] = {}
         self.blocks = BlockManager(
             runner.num_blocks, runner.block_size, enable_prefix_caching=settings.enable_prefix_caching
         )
@@ -83,6 +82,7 @@ class NativeEngineCore:
             max_prompt_logprob_rows=runner.max_prompt_logprob_rows,
             on_release=self._released,
         )
+        self._beam_groups = BeamGroups(self.scheduler, runner.copy_blocks, self._retire)
         self._work = WorkMeter(runner.cost, started=time.monotonic())
 
     @property
@@ -139,14 +139,14 @@ class NativeEngineCore:
             sequence = item.sequence
             if sequence.num_computed == sequence.num_tokens:
                 logprobs = result.logprobs[chosen]
-                if (group := self._beam_groups.get(sequence.request_id)) is None:
-                    if (row_hash := result.row_hashes.get(chosen)) is not None:
-                        sequence.note_logits(row_hash)
+                if (row_hash := result.row_hashes.get(chosen)) is not None:
+                    sequence.note_logits(row_hash)
+                if sequence.request_id not in self._beam_groups:
                     progress.append(self._append(sequence, int(result.token_ids[chosen]), logprobs))
                 elif logprobs is not None:
-                    group.report(sequence, logprobs)
+                    self._beam_groups.report(sequence, logprobs)
                 chosen += 1
-        progress += self._advance_beams()
+        progress += self._beam_groups.advance()
         self._work.end(time.monotonic(), goes_on=self.has_work)
         return progress
 
@@ -201,7 +201,7 @@ class NativeEngineCore:
             )
         self._requests[message.request_id] = sequences
         if message.beam_search is not None:
-            self._beam_groups[message.request_id] = BeamGroup(message, message.beam_search, sequences, self._retire)
+            self._beam_groups.add(message, message.beam_search, sequences)
         for sequence in sequences:
             self.scheduler.add(sequence)
 
@@ -223,17 +223,6 @@ class NativeEngineCore:
                     for index in range(len(message.seeds))
                 ]
         return refused
-
-    def _advance_beams(self) -> list[Progress]:
-        ended: list[Progress] = []
-        copies: list[tuple[int, int]] = []
-        for group in [one for one in self._beam_groups.values() if one.is_complete]:
-            answers, blocks = group.advance(self.scheduler)
-            ended += answers
-            copies += blocks
-        if copies:
-            self._runner.copy_blocks(copies)
-        return ended
 
     def _keep_prompt_logprobs(self, batch: Batch, result: StepResult) -> None:
         for position, found in result.prompt_logprobs.items():
@@ -296,7 +285,7 @@ class NativeEngineCore:
         remaining.remove(sequence)
         if not remaining:
             del self._requests[sequence.request_id]
-            self._beam_groups.pop(sequence.request_id, None)
+            self._beam_groups.drop(sequence.request_id)
             self._adapters.drop(sequence.request_id)
 
 

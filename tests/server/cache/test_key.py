@@ -14,6 +14,7 @@ from pennyweight.server.cache.key import is_deterministic, request_key
 from pennyweight.server.engines.base import Capabilities
 from pennyweight.server.types import (
     Adapter,
+    BeamSearch,
     CacheControl,
     ChatPrompt,
     Constraint,
@@ -135,6 +136,7 @@ def test_a_request_of_a_field_that_is_new_is_another() -> None:
         ({"temperature": 0.7, "seed": 0}, True),
         ({"top_k": 1}, True),
         ({"top_k": 2}, False),
+        ({"beam_search": BeamSearch(width=2)}, True),
     ],
 )
 def test_what_fixes_an_answer(sampling: dict[str, Any], is_so: bool) -> None:
