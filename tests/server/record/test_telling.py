@@ -20,12 +20,13 @@ from pennyweight.server.types import BeamSearch, Request, Started
 
 @dataclass
 class ToldEngine(ScriptedEngine):
-    """With features that a test chooses; None while it is loading."""
+    """With features that a test chooses; None while it is loading, which ends when it is asked."""
 
     features: frozenset[Feature] | None = GENERATION_FEATURES
 
     def capabilities(self) -> Capabilities:
         if self.features is None:
+            self.features = GENERATION_FEATURES
             raise ModelLoading("not yet")
         return replace(super().capabilities(), features=self.features)
 
