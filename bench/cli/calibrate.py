@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,7 @@ def calibrate(
     ],
     out: Annotated[Path, typer.Option(help="The file to write the calibration to.", show_default=False)],
     margin_over: Annotated[
-        str, typer.Option(help="mean or least of an answer's tokens, as router.cascade has it.")
+        Literal["mean", "least"], typer.Option(help="Of an answer's tokens, as router.cascade has it.")
     ] = "mean",
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
@@ -56,8 +56,6 @@ def calibrate(
     from pennyweight.server.errors import ConfigError
     from pennyweight.server.router.cascade.calibration import FORMAT, Calibration
 
-    if margin_over not in ("mean", "least"):
-        raise typer.BadParameter("it is mean or least", param_hint="--margin-over")
     try:
         rows = [
             (row.messages, check)
@@ -77,7 +75,7 @@ def calibrate(
                     [messages for messages, _ in rows],
                     [check for _, check in rows],
                     max_tokens=max_tokens,
-                    over=margin_over,  # type: ignore[arg-type]
+                    over=margin_over,
                     tell=lambda: tell("answers", 1),
                 )
             )
