@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from .router.engine import RouterEngine
 from .shortcuts import Name, Shortcut, Shortcuts
 from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
-from .telemetry.observer import CallObserver, note_given
+from .telemetry.observer import CallObserver
 from .telemetry.prompt_log import PromptLog
 from .tenants import Tenants
 from .types import NO_CACHE_CONTROL, CacheControl, FinishReason
@@ -165,11 +164,7 @@ class EngineEndpoint:
             shortcuts.keep(name, request, rendering, usage, reasons, key, determinism=record.determinism)
 
     async def _give_again(self, shortcut: Shortcut, age: float, record: RequestRecord, send: Send) -> None:
-        record.model, record.determinism = shortcut.model, shortcut.determinism
-        metrics = self._gateway.metrics.models[shortcut.model]
-        note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
-        rendering = shortcut.rendering
-        body = rendering.body(record.request_id, int(time.time()))
+        rendering, body = shortcut.rendering, shortcut.give(age, record, self._gateway.metrics)
         if not rendering.is_stream:
             await send_answer(Answer(body=body, headers=rendering.headers), send)
             return

@@ -7,7 +7,6 @@ that anything else might be said about is left to the application, refusals amon
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
 from starlette.types import Scope
@@ -20,7 +19,6 @@ from .middleware import AccountRequests
 from .record.recorder import Recorder
 from .shortcuts import Shortcuts
 from .telemetry.metrics import Metrics
-from .telemetry.observer import note_given
 
 # With one of these, or one of our own, the application has to look at the request.
 _DECIDING_HEADERS = frozenset({b"cache-control", b"expect", b"origin"})
@@ -52,7 +50,7 @@ class ImmediateHits:
         self._metrics = metrics
         self._recorder = recorder
 
-    def answer(self, scope: Scope, body: bytes) -> WholeAnswer | None:
+    def answer(self, scope: Scope, asked: bytes) -> WholeAnswer | None:
         """The answer to a request whose body is whole, None for one that the application is to answer. Raises nothing."""
         path = scope["path"]
         if path not in self._paths or scope["method"] != "POST" or self._admission.is_draining:
@@ -65,18 +63,15 @@ class ImmediateHits:
             check_media_type(scope)
             if self._recorder is not None and self._recorder.concerns(tenant):
                 return None
-            found = self._shortcuts.find((path, tenant, body))
+            found = self._shortcuts.find((path, tenant, asked))
         except PennyweightError:
             return None
         if found is None:
             return None
         shortcut, age = found
         record = self._accounts.begin(scope)
-        record.model, record.determinism, record.status = shortcut.model, shortcut.determinism, 200
-        metrics = self._metrics.models[shortcut.model]
-        note_given(record, metrics, shortcut.usage, shortcut.finish_reasons, age=age, key=shortcut.key)
-        rendering = shortcut.rendering
-        sent = rendering.body(record.request_id, int(time.time()))
-        headers = [*rendering.headers, *self._accounts.headers(record)]
+        record.status = 200
+        body = shortcut.give(age, record, self._metrics)
+        headers = [*shortcut.rendering.headers, *self._accounts.headers(record)]
         self._accounts.end(record)
-        return WholeAnswer(headers, sent, is_stream=rendering.is_stream)
+        return WholeAnswer(headers, body, is_stream=shortcut.rendering.is_stream)

@@ -7,6 +7,7 @@ same version. Neither is assumed: the answer is the one in the cache's memory, f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from .cache.key import request_key
 from .cache.response_cache import Level, ResponseCache
 from .engines.base import Capabilities, Engine
 from .errors import PennyweightError
+from .telemetry.logs import RequestRecord
+from .telemetry.metrics import Metrics
+from .telemetry.observer import note_given
 from .types import FinishReason, Request, Usage
 
 # A request, or an answer, whose bytes are more is read, or put together, anew each time.
@@ -37,6 +41,13 @@ class Shortcut:
     usage: Usage
     finish_reasons: tuple[FinishReason, ...]
     determinism: str | None = None
+
+    def give(self, age: float, record: RequestRecord, metrics: Metrics) -> bytes:
+        """The body of the answer, ``age`` seconds old, to the request of that record; told in the record and counted."""
+        record.model, record.determinism = self.model, self.determinism
+        bound = metrics.models[self.model]
+        note_given(record, bound, self.usage, self.finish_reasons, age=age, key=self.key)
+        return self.rendering.body(record.request_id, int(time.time()))
 
 
 class Shortcuts:

@@ -98,7 +98,9 @@ def determinism(
             label = f"{variant.dtype}, {variant.kernels}, {mode}: {variant.label}"
             task = progress.add_task(label, total=count)
             asked = msgspec.structs.replace(plan, mode=mode)
-            measured.append(await measure(variant, count, asked, lambda done: progress.update(task, completed=done)))
+            found = await measure(variant, count, asked, lambda done: progress.update(task, completed=done))
+            measured.append(found)
+            progress.console.print(f"{label}: {len({one.logits for one in found.digests})} different of {count}")
 
         for base in bases:
             first, *others = one_at_a_time(base, axes)

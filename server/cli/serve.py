@@ -36,8 +36,8 @@ def explain_config(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object, for programs.")] = False,
 ) -> None:
     """Show the way that a request would take, and every setting with what has set it. Takes the flags of serve."""
-    from pennyweight.server.app import describe_pipeline
     from pennyweight.server.cache.open_cache import shown_store
+    from pennyweight.server.pipeline import describe_pipeline
 
     rows = [
         (f"{section}.{name}", value, loaded.sources.get(f"{section}.{name}", DEFAULT_SOURCE))

@@ -12,10 +12,10 @@ from fakes.live_server import CHAT, LiveEngine, LiveServer, live_server
 from fakes.scripted_engine import says
 from prometheus_client.parser import text_string_to_metric_families
 
-from pennyweight.server.app import describe_pipeline
 from pennyweight.server.config import HttpSettings, Settings
 from pennyweight.server.engines.base import Capabilities, HealthState
 from pennyweight.server.errors import EngineFailed
+from pennyweight.server.pipeline import describe_pipeline
 from pennyweight.server.types import Event, Request
 
 
