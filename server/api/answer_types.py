@@ -146,6 +146,14 @@ class ConsideredModel(_Shape):
     order: dict[str, float | None]
 
 
+class RouteEscalation(_Shape):
+    """Where the answer is made again when the judges are not sure enough of it."""
+
+    tier: str
+    chain: list[str]
+    judges: list[str]
+
+
 class RouteExplanation(_Shape):
     """Where a conversation would go: the tier, which policy chose it and why, and the models to try, the best first."""
 
@@ -156,6 +164,7 @@ class RouteExplanation(_Shape):
     model: str
     chain: list[str]
     fallbacks: list[str]
+    escalation: RouteEscalation | None
     considered: list[ConsideredModel]
 
 

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from fakes.live_server import LiveEngine, LiveServer, live_server
 from fakes.scripted_engine import says
 
+from pennyweight.server.api.answer_types import RouteEscalation, RouteExplanation
 from pennyweight.server.config import (
     CascadeSettings,
     ModelSettings,
@@ -347,6 +349,6 @@ async def test_the_explanation_has_what_is_done_when_the_answer_is_not_sure() ->
     async with cascading(answering("small")) as (server, _):
         body = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
         async with server.client.post("/v1/route/explain", json=body) as answer:
-            found = await answer.json()
-        assert (found["policy"], found["model"], found["chain"]) == ("cascade", "small", ["small"])
-        assert found["escalation"] == {"tier": "deep", "chain": ["large", "last"], "judges": ["schema", "margin"]}
+            found = msgspec.json.decode(await answer.read(), type=RouteExplanation)
+        assert (found.policy, found.model, found.chain) == ("cascade", "small", ["small"])
+        assert found.escalation == RouteEscalation("deep", ["large", "last"], ["schema", "margin"])
