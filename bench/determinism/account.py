@@ -110,7 +110,8 @@ def make_tables(rows: Sequence[Row], wholes: Sequence[Whole], costs: Sequence[Co
         prices.add_column(name, justify="right" if name.startswith("tokens") else "left")
     for each in costs:
         for speed in each.speeds:
-            prices.add_row(each.dtype, speed.way.label, _rates(speed.alone), _rates(speed.together))
+            told = (_rates(speed.alone), _rates(speed.together)) if speed.alone else ("too slow", "too slow")
+            prices.add_row(each.dtype, speed.way.label, *told)
         prices.add_row(
             each.dtype, "cost of bitwise", f"{each.cost.alone:.1%}", f"{each.cost.together:.1%}", style="bold"
         )

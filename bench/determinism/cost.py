@@ -29,12 +29,17 @@ class Way(msgspec.Struct, frozen=True):
 
 
 WAYS = (Way("own", "bitwise"), Way("own", "off"), Way("torch", "off"))
+# A way that has less than this of the first way's speed while it warms up isn't the fastest, and would take all of the time.
+SLOWEST = 0.1
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens per second of each round: ``alone`` with one stream, ``together`` with many."""
+    """Tokens per second of each round: ``alone`` with one stream, ``together`` with many. A way that was too slow while it warmed up
+    has no rounds.
+    """
 
     way: Way
+    warm_up: float
     alone: list[float]
     together: list[float]
 
@@ -60,7 +65,6 @@ class CostPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]) -> list[Speed]:
     """The speeds of all ways, whose servers run side by side while one at a time has work. Raises PeerFailed."""
-    speeds = {way: Speed(way=way, alone=[], together=[]) for way in WAYS}
     async with AsyncExitStack() as opened:
         sessions = {}
         for kernels in dict.fromkeys(way.kernels for way in WAYS):
@@ -69,11 +73,16 @@ async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]
                 server.url, timeout=aiohttp.ClientTimeout(total=MOST_SECONDS), connector=aiohttp.TCPConnector(limit=0)
             )
             sessions[kernels] = await opened.enter_async_context(session)
+        speeds = {}
         for way in WAYS:  # what is slower once
-            await _tokens_per_second(sessions[way.kernels], way, plan, min(4, plan.streams), 8, "warm")
+            warm = await _tokens_per_second(sessions[way.kernels], way, plan, min(4, plan.streams), 8, "warm")
+            speeds[way] = Speed(way=way, warm_up=warm, alone=[], together=[])
+        ways = [way for way in WAYS if speeds[way].warm_up >= SLOWEST * speeds[WAYS[0]].warm_up]
+        for way in speeds.keys() - ways:
+            say(f"{way.label}: {speeds[way].warm_up:.1f} tokens/s while warming up, too slow to be measured further")
         for number in range(plan.rounds):
             # Each begins as often as the others.
-            for way in (*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]):
+            for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
                 session = sessions[way.kernels]
                 alone = await _tokens_per_second(session, way, plan, 1, plan.alone_tokens, f"{number} alone")
                 together = await _tokens_per_second(session, way, plan, plan.streams, plan.tokens, f"{number}")
@@ -87,7 +96,7 @@ def cost_of(speeds: Sequence[Speed]) -> Cost:
     """Of the first way, against the fastest of all by its median."""
 
     def against(name: str) -> tuple[float, str]:
-        found = {one.way.label: getattr(one, name) for one in speeds}
+        found = {one.way.label: getattr(one, name) for one in speeds if one.alone}
         fastest = max(found, key=lambda label: median(found[label]))
         ours = getattr(speeds[0], name)
         return 1 - median(mine / best for mine, best in zip(ours, found[fastest], strict=True)), fastest

@@ -73,8 +73,16 @@ def test_answers_of_all_servers_of_a_mode_are_compared_with_each_other() -> None
 
 def test_a_mode_costs_what_it_lacks_of_the_fastest_way() -> None:
     alone, together = [[90.0, 95.0], [100.0, 100.0], [10.0, 10.0]], [[300.0, 300.0], [200.0, 200.0], [100.0, 100.0]]
-    speeds = [Speed(way=way, alone=alone[place], together=together[place]) for place, way in enumerate(WAYS)]
+    speeds = [
+        Speed(way=way, warm_up=50.0, alone=alone[place], together=together[place]) for place, way in enumerate(WAYS)
+    ]
     found = cost_of(speeds)
     assert found.alone == pytest.approx(0.075)
     assert (found.together, found.fastest_together) == (0.0, "bitwise")
     assert found.fastest_alone == "off"
+
+
+def test_a_way_that_was_too_slow_to_be_measured_is_not_the_fastest() -> None:
+    own = [Speed(way=way, warm_up=50.0, alone=[90.0], together=[300.0]) for way in WAYS[:2]]
+    found = cost_of([*own, Speed(way=WAYS[2], warm_up=1.0, alone=[], together=[])])
+    assert (found.alone, found.together) == (0.0, 0.0)
