@@ -13,6 +13,7 @@ from .gpu import gpu
 from .hostile import hostile
 from .kernels import kernels
 from .overload import overload
+from .recording import recording
 from .report import report
 from .savings import savings
 from .serve import serve
@@ -39,6 +40,7 @@ bench.command()(savings)
 bench.command()(hostile)
 bench.command()(overload)
 bench.command()(determinism)
+bench.command()(recording)
 bench.command()(decode)
 bench.command()(kernels)
 bench.command()(report)

@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from prometheus_client.parser import text_string_to_metric_families
 
 from pennyweight.bench.load.sample import BadAnswer
+from pennyweight.bench.peers.counters import counters_of
 from pennyweight.bench.peers.process import running
 
 from .answer import Digest, digest_of
@@ -58,11 +58,11 @@ async def measure(variant: Variant, count: int, plan: Plan, on_done: Callable[[i
         timeout = aiohttp.ClientTimeout(total=MOST_SECONDS)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(server.url, timeout=timeout, connector=connector) as session:
-            before = await _counters(session)
+            before = await counters_of(session)
             fingerprints: set[str] = set()
             async with _background(session, plan) as others:
                 digests = await _completions(session, count, plan, fingerprints, on_done)
-            after = await _counters(session)
+            after = await counters_of(session)
     if len(fingerprints) != 1:
         raise BadAnswer(f"{len(fingerprints)} system fingerprints of one server")
     told = {name: round(after.get(name, 0.0) - before.get(name, 0.0)) for name in after}
@@ -158,17 +158,3 @@ async def ask(session: aiohttp.ClientSession, body: dict[str, object]) -> dict[s
             return answer
     except (aiohttp.ClientError, TimeoutError) as error:
         raise BadAnswer(f"a request failed: {error!r}") from error
-
-
-async def _counters(session: aiohttp.ClientSession) -> dict[str, float]:
-    """The server's counters, each summed over its labels, by its name without the prefix."""
-    async with session.get("/metrics") as response:
-        text = await response.text()
-    found: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            # Prompts are computed too; what is counted here is what was generated.
-            if sample.name.endswith("_total") and sample.labels.get("phase", "decode") == "decode":
-                name = sample.name.removeprefix("pennyweight:")
-                found[name] = found.get(name, 0.0) + sample.value
-    return found
