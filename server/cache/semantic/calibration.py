@@ -7,12 +7,17 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .evidence import log_evidence
+
 # Log-odds of an answer being right, in steps: below the lowest none is given, above the highest all are alike.
 LOWEST, HIGHEST, STEPS = -1.0, 7.0, 80
 # A wrong answer that was not seen yet, above any odds.
 UNSEEN = 1.0
 # The past counts half after so many requests: what is asked changes, and the store fills.
 HALF_LIFE = 20_000
+# Over hits an estimate won't do: it is looked at after every few requests, and where nothing is sure enough some threshold would soon
+# look so by chance, with nothing to make up for the answers that are given then. All thresholds together are wrong with this probability.
+ALPHA = 0.05
 
 Counts = npt.NDArray[np.float64]
 
@@ -22,8 +27,9 @@ class Calibration:
 
     The share of wrong ones among all that came above some odds is that among those judged, each of which counts as many times as its
     chance of being judged says (Hájek's ratio of Horvitz and Thompson's sums): an audit 1 / audit_share times, what was explored once. The upper
-    end of a band of ``confidence`` standard deviations (of a weighted Poisson count) has to keep to the bound. The model's odds give the order alone; that they
-    are right is not assumed, but that the next requests are like the last ones is.
+    end of a band of ``confidence`` standard deviations (of a weighted Poisson count) has to keep to the bound. Over hits that must be
+    proven as well (see ``evidence``). The model's odds give the order alone; that they are right is not assumed, but that the next
+    requests are like the last ones is.
     """
 
     def __init__(self, confidence: float) -> None:
@@ -32,6 +38,8 @@ class Calibration:
         self._wrong = np.zeros(STEPS)
         self._variance = np.zeros(STEPS)
         self._judged = np.zeros(STEPS)
+        self._seen_right = np.zeros(STEPS)
+        self._seen_wrong = np.zeros(STEPS)
         self._requests = 0.0
         self._share = 1.0
 
@@ -40,7 +48,10 @@ class Calibration:
         self._requests += 1
         if self._requests >= 2 * HALF_LIFE:
             self._requests /= 2
-            for counts in (self._came, self._judged, self._wrong, self._variance):
+            for counts in (
+                *(self._came, self._judged, self._wrong, self._variance),
+                *(self._seen_right, self._seen_wrong),
+            ):
                 counts /= 2
 
     def came(self, odds: float) -> None:
@@ -50,11 +61,16 @@ class Calibration:
 
     def judged(self, odds: float, is_right: bool, weight: float) -> None:
         """What was found of one that came, which counts ``weight`` times."""
-        if odds >= LOWEST:
-            self._judged[_step(odds)] += weight
-        if odds >= LOWEST and not is_right:
-            self._wrong[_step(odds)] += weight
-            self._variance[_step(odds)] += weight * weight
+        if odds < LOWEST:
+            return
+        step = _step(odds)
+        self._judged[step] += weight
+        if is_right:
+            self._seen_right[step] += 1
+        else:
+            self._seen_wrong[step] += 1
+            self._wrong[step] += weight
+            self._variance[step] += weight * weight
 
     def threshold(self, share: float, *, over_hits: bool) -> float:
         """The lowest odds above which the share of wrong answers, in all requests or in those answered, is at most ``share``.
@@ -62,7 +78,12 @@ class Calibration:
         came, seen = _above(self._came), _above(self._wrong) + UNSEEN
         each = came / np.maximum(_above(self._judged), 1.0)
         highest = each * (seen + self._confidence * np.sqrt(_above(self._variance) + UNSEEN))
-        allowed = np.flatnonzero(highest <= share * (came if over_hits else self._requests))
+        keeps = highest <= share * (came if over_hits else self._requests)
+        if over_hits:
+            # Each judged one once: those that weigh more have the higher odds, so without weights it says rather too little.
+            evidence = log_evidence(_above(self._seen_right), _above(self._seen_wrong), share)
+            keeps &= evidence >= math.log(STEPS / ALPHA)
+        allowed = np.flatnonzero(keeps)
         if not len(allowed):
             return math.inf
         place = int(allowed[0])
