@@ -20,4 +20,5 @@ def log_evidence(
     1 / alpha with probability alpha at most, however often it is looked at (Wald's sequential test with a mixture; Robbins 1970).
     """
     ratios = [right * math.log((1 - part * share) / (1 - share)) + wrong * math.log(part) for part in ALTERNATIVES]
-    return np.logaddexp.reduce(ratios, axis=0) - math.log(len(ALTERNATIVES))
+    mixed: npt.NDArray[np.float64] = np.logaddexp.reduce(ratios, axis=0)
+    return mixed - math.log(len(ALTERNATIVES))
