@@ -26,10 +26,10 @@ from .record.recorder import Recorder
 from .request_headers import headers_of
 from .router.engine import RouterEngine
 from .shortcuts import Name, Shortcut, Shortcuts
-from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
 from .telemetry.observer import CallObserver
 from .telemetry.prompt_log import PromptLog
+from .telemetry.request_record import RequestRecord
 from .tenants import Tenants
 from .types import NO_CACHE_CONTROL, CacheControl, FinishReason
 

@@ -15,9 +15,9 @@ from .auth import PUBLIC_PATHS
 from .cache.result import CacheResult
 from .errors import PennyweightError, RequestTimeout
 from .request_headers import header_of
-from .telemetry.logs import RequestRecord, valid_client_request_id
 from .telemetry.metrics import Metrics
 from .telemetry.observer import INTERNAL_ERROR
+from .telemetry.request_record import RequestRecord, request_log, valid_client_request_id
 
 REQUEST_ID_HEADER = b"x-request-id"
 CACHE_HEADER = b"x-pennyweight-cache"
@@ -56,7 +56,7 @@ class AccountRequests:
         self, app: ASGIApp, logger: FilteringBoundLogger, metrics: Metrics, endpoint_of: Callable[[str], str]
     ) -> None:
         self._app = app
-        self._logger = logger
+        self._log_at = request_log(logger)
         self._metrics = metrics
         self._endpoint_of = endpoint_of
 
@@ -116,11 +116,9 @@ class AccountRequests:
     def _log(self, record: RequestRecord, status: int) -> None:
         if record.endpoint in PUBLIC_PATHS:
             # Probes come every few seconds and say nothing, also with the 503 of a server that isn't ready yet.
-            self._logger.debug("request", **record.fields())
-        elif status >= 500:
-            self._logger.warning("request", **record.fields())
+            self._log_at("debug", record)
         else:
-            self._logger.info("request", **record.fields())
+            self._log_at("warning" if status >= 500 else "info", record)
 
 
 class AnswerErrors:

@@ -16,9 +16,9 @@ from .cache.key import request_key
 from .cache.response_cache import Level, ResponseCache
 from .engines.base import Capabilities, Engine
 from .errors import PennyweightError
-from .telemetry.logs import RequestRecord
 from .telemetry.metrics import Metrics
 from .telemetry.observer import note_given
+from .telemetry.request_record import RequestRecord
 from .types import FinishReason, Request, Usage
 
 # A request, or an answer, whose bytes are more is read, or put together, anew each time.

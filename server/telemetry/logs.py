@@ -5,8 +5,8 @@ Never an API key; the text of prompts and answers only where ``LogSettings.promp
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,69 +19,31 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 from pennyweight.server.config import LogSettings
 from pennyweight.server.errors import ConfigError
 
-# A client's X-Request-Id is logged beside ours if it is printable ASCII of at most this many characters, else left out.
-_CLIENT_REQUEST_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
-# More digits of a time in seconds than microseconds say nothing.
-_SECONDS_DIGITS = 6
-
-
+_LEVELS: Mapping[str, int] = logging.getLevelNamesMapping()
 _encode_event = msgspec.json.Encoder().encode
 _render_any = structlog.processors.JSONRenderer(ensure_ascii=True)
 
 
-def valid_client_request_id(text: str) -> str | None:
-    """A client's X-Request-Id if it can stand in a log: 1 to 128 printable ASCII characters, no space at its ends."""
-    return text if _CLIENT_REQUEST_ID.fullmatch(text) else None
+class JsonLines(structlog.WriteLogger):
+    """Writes lines of JSON. ``least`` is the number of the lowest level that is logged."""
 
+    def __init__(self, stream: TextIO, least: int) -> None:
+        super().__init__(stream)
+        self._least = least
 
-class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
-
-    ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did, ``cache_key`` what it knows the (first) answer by, ``cache_age`` how old one is that is given again. ``route`` is how
-    the router came to the model, ``recorded`` whether all of the answer's records were written in time (``true`` or ``false``), None where it has none, ``determinism`` the weakest mode that an answer was given in. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
-    """
-
-    request_id: str
-    client_request_id: str | None
-    method: str
-    endpoint: str
-    arrival: float = 0.0
-    cache: str | None = None
-    cache_key: str | None = None
-    cache_age: float | None = None
-    route: str | None = None
-    recorded: str | None = None
-    determinism: str | None = None
-    model: str | None = None
-    status: int | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: int | None = None
-    ttft: float | None = None
-    e2e: float | None = None
-    finish_reasons: list[str] = []
-    error_code: str | None = None
-    disconnected: bool = False
-
-    def fields(self) -> dict[str, object]:
-        """What the log line says: all that is known."""
-        found: dict[str, object] = msgspec.to_builtins(self)
-        found.pop("arrival", None)
-        if self.client_request_id is None:
-            del found["client_request_id"]
-        for name in ("cache_age", "ttft", "e2e"):
-            if (seconds := getattr(self, name)) is not None:
-                found[name] = round(seconds, _SECONDS_DIGITS)
-        return found
+    def has_level(self, name: str) -> bool:
+        """Whether lines of that level are to be written."""
+        return _LEVELS[name.upper()] >= self._least
 
 
 def make_logger(settings: LogSettings, stream: TextIO | None = None) -> FilteringBoundLogger:
     """A logger of its own that writes to ``stream`` (stderr). Raises ConfigError for an unknown level or format."""
-    output = stream or sys.stderr
+    output, least = stream or sys.stderr, level_number(settings)
+    is_json = settings.format == "json"
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(output),
-        processors=[_write_json] if settings.format == "json" else [*_common(), _renderer(settings, output)],
-        wrapper_class=structlog.make_filtering_bound_logger(level_number(settings)),
+        JsonLines(output, least) if is_json else structlog.WriteLogger(output),
+        processors=[_write_json] if is_json else [*_common(), _renderer(settings, output)],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         context_class=dict,
     ).bind()  # bound once: what wrap_logger gives binds itself anew for every line
     return logger
@@ -108,11 +70,20 @@ def adopt_standard_logging(settings: LogSettings) -> None:
 
 def level_number(settings: LogSettings) -> int:
     """The standard module's number of the level. Raises ConfigError."""
-    levels: Mapping[str, int] = logging.getLevelNamesMapping()
-    number = levels.get(settings.level.upper())
+    number = _LEVELS.get(settings.level.upper())
     if number is None:
         raise ConfigError(f"log.level is {settings.level!r}; it must be debug, info, warning, error or critical.")
     return number
+
+
+def now() -> str:
+    """The time of a line, in UTC (ISO 8601)."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def as_ascii(line: bytes) -> str:
+    """A line of JSON with what isn't ASCII escaped: nothing that a client sent can play tricks on a terminal."""
+    return line.decode() if line.isascii() else json.dumps(msgspec.json.decode(line), separators=(",", ":"))
 
 
 def _common() -> list[Processor]:
@@ -134,9 +105,9 @@ def _renderer(settings: LogSettings, stream: TextIO) -> Processor:
 
 
 def _write_json(logger: Any, method: str, event: EventDict) -> str:
-    """What ``_common`` and ``_render_json`` make of an event, in one step: there is a line for each request."""
+    """What ``_common`` and ``_render_json`` make of an event, in one step."""
     event["level"] = "error" if method == "exception" else method
-    event["time"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event["time"] = now()
     return _render_json(logger, method, event)
 
 

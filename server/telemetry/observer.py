@@ -19,8 +19,8 @@ from pennyweight.server.types import (
     Usage,
 )
 
-from .logs import RequestRecord
 from .metrics import ModelMetrics
+from .request_record import RequestRecord
 from .route_header import route_header
 
 # What an exception that is nobody's error type is called in logs and metrics.

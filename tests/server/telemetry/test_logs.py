@@ -6,10 +6,12 @@ import io
 import json
 
 import pytest
+import structlog
 
 from pennyweight.server.config import LogSettings
 from pennyweight.server.errors import ConfigError
-from pennyweight.server.telemetry.logs import RequestRecord, make_logger, valid_client_request_id
+from pennyweight.server.telemetry.logs import make_logger
+from pennyweight.server.telemetry.request_record import RequestRecord, request_log, valid_client_request_id
 
 
 @pytest.mark.parametrize("value", [b"a", b"trace 42/x", b"~" * 128, b'{"quoted":"\\"}'])
@@ -27,7 +29,7 @@ def test_a_line_is_one_json_object_with_what_is_known() -> None:
     record = RequestRecord(
         request_id="req-1", client_request_id="theirs", method="POST", endpoint="/v1/completions", status=200, ttft=0.25
     )
-    make_logger(LogSettings(), out).info("request", **record.fields())
+    request_log(make_logger(LogSettings(), out))("info", record)
     line = json.loads(out.getvalue())
     assert line.pop("time").endswith("Z")
     assert line == {
@@ -41,6 +43,47 @@ def test_a_line_is_one_json_object_with_what_is_known() -> None:
         "ttft": 0.25,
     }
     assert out.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["model", "\u6a21\u578b\x1b[31m"])
+def test_all_that_is_known_is_told_in_ascii_by_either_way(model: str) -> None:
+    """By the short way, and by that of a logger of somebody else's."""
+    record = RequestRecord(
+        request_id="req-1",
+        client_request_id=None,
+        method="POST",
+        endpoint="/v1/completions",
+        arrival=12.5,
+        cache="hit",
+        cache_key="00ff",
+        cache_age=1.23456789,
+        route="route",
+        recorded="true",
+        determinism="bitwise",
+        model=model,
+        status=503,
+        prompt_tokens=3,
+        completion_tokens=2,
+        cached_tokens=1,
+        ttft=0.1234567,
+        e2e=0.2345678,
+        finish_reasons=["stop"],
+        error_code="overloaded",
+        disconnected=True,
+    )
+    out = io.StringIO()
+    request_log(make_logger(LogSettings(), out))("warning", record)
+    assert out.getvalue().isascii()
+    line = json.loads(out.getvalue())
+    with structlog.testing.capture_logs() as captured:
+        request_log(structlog.get_logger())("warning", record)
+    (theirs,) = captured
+    theirs["level"] = theirs.pop("log_level")
+    line.pop("time")
+    assert line == theirs
+    told = set(RequestRecord.__struct_fields__) - {"client_request_id", "arrival"}
+    assert line.keys() == told | {"event", "level"}
+    assert (line["model"], line["ttft"], line["cache_age"]) == (model, 0.123457, 1.234568)
 
 
 def test_an_exception_stays_on_one_line_with_its_traceback() -> None:
@@ -60,7 +103,11 @@ def test_lines_below_the_level_are_not_written() -> None:
     logger = make_logger(LogSettings(level="warning"), out)
     logger.info("quiet")
     logger.warning("loud")
-    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["loud"]
+    record = RequestRecord(request_id="req-1", client_request_id=None, method="GET", endpoint="/")
+    for level in ("debug", "info", "warning"):
+        request_log(logger)(level, record)
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(one["event"], one["level"]) for one in found] == [("loud", "warning"), ("request", "warning")]
 
 
 def test_the_console_format_is_for_people() -> None:
