@@ -114,7 +114,8 @@ async def _stop(process: Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         tree = process_tree(process.pid)
     with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+        # By its pid: process.terminate() looks whether it has ended, and so takes that from asyncio, which complains.
+        os.kill(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
