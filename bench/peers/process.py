@@ -113,9 +113,10 @@ async def _stop(process: Process) -> None:
     tree: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         tree = process_tree(process.pid)
-    with contextlib.suppress(ProcessLookupError):
-        # By its pid: process.terminate() looks whether it has ended, and so takes that from asyncio, which complains.
-        os.kill(process.pid, signal.SIGTERM)
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            # By its pid: process.terminate() looks whether it has ended, and so takes that from asyncio, which complains.
+            os.kill(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
