@@ -30,7 +30,7 @@ class Way(msgspec.Struct, frozen=True):
 
 WAYS = (Way("own", "bitwise"), Way("own", "off"), Way("torch", "off"))
 # A way that has less than this of the first way's speed while it warms up isn't the fastest, and would take all of the time.
-SLOWEST = 0.1
+SLOWEST = 0.25
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +108,9 @@ def cost_of(speeds: Sequence[Speed]) -> Cost:
 async def _tokens_per_second(
     session: aiohttp.ClientSession, way: Way, plan: CostPlan, streams: int, tokens: int, label: str
 ) -> float:
-    """Prompts differ at their beginning, so that nobody's is in the prefix cache."""
+    """Prompts differ at their beginning, of each way too, so that nobody's is in the prefix cache."""
     bodies = [
-        completion_body(f"{label} {number}: {plan.prompt}", tokens) | {"deterministic": way.mode}
+        completion_body(f"{way.label} {label} {number}: {plan.prompt}", tokens) | {"deterministic": way.mode}
         for number in range(streams)
     ]
     started = time.perf_counter()
