@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +90,22 @@ def test_a_way_that_was_too_slow_to_be_measured_is_not_the_fastest() -> None:
     own = [Speed(way=way, warm_up=50.0, alone=[90.0], together=[300.0]) for way in WAYS[:2]]
     found = cost_of([*own, Speed(way=WAYS[2], warm_up=1.0, alone=[], together=[])])
     assert (found.alone, found.together) == (0.0, 0.0)
+
+
+def test_what_fails_is_told_in_a_result_with_what_was_measured_before(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pennyweight.server.cli",
+        "bench",
+        "determinism",
+        "--model",
+        "there-is-no-such-model",
+    ]
+    done = subprocess.run(
+        [*command, "--dtype", "int8", "--out", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert "before it was ready" in result["complaints"][0]
+    assert result["data"] == {"rows": [], "wholes": [], "costs": []}
