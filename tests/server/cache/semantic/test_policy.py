@@ -102,9 +102,9 @@ def test_over_hits_nothing_is_given_where_nothing_is_sure(truth: Truth) -> None:
 
 
 def test_over_hits_it_is_seldom_chance_that_something_is_given() -> None:
-    """A little more are wrong than the bound allows, at any odds: some threshold looks good enough at some time, in most streams."""
-    given = [play(TRUTHS["too many wrong"], Bound(share=0.05, over="hits"), 1500, seed).hits for seed in range(40)]
-    assert sum(hits > 0 for hits in given) <= 0.05 * 40
+    """A little more are wrong than the bound allows, at any odds: by an estimate some threshold looks good enough at some time."""
+    given = [play(TRUTHS["too many wrong"], Bound(share=0.05, over="hits"), 1500, seed).hits for seed in range(8)]
+    assert sum(hits > 0 for hits in given) <= 1
 
 
 def test_evidence_against_too_many_wrong_is_seldom_had_by_chance() -> None:
