@@ -23,41 +23,13 @@ def valid_client_request_id(text: str) -> str | None:
     return text if _CLIENT_REQUEST_ID.fullmatch(text) else None
 
 
-class RequestRecord(msgspec.Struct, kw_only=True):
+class _Known(msgspec.Struct, kw_only=True):
     """What became of one HTTP request; filled in as it is answered, logged at its end. Times are in seconds.
 
-    ``arrival`` is in seconds of ``time.monotonic()`` and is not logged. ``cache`` is what the response cache did, ``cache_key`` what it knows the (first) answer by, ``cache_age`` how old one is that is given again. ``route`` is how
+    ``cache`` is what the response cache did, ``cache_key`` what it knows the (first) answer by, ``cache_age`` how old one is that is given again. ``route`` is how
     the router came to the model, ``recorded`` whether all of the answer's records were written in time (``true`` or ``false``), None where it has none, ``determinism`` the weakest mode that an answer was given in. ``status`` is None when the client went away before it had one; ``disconnected`` says that it went away at all.
     """
 
-    request_id: str
-    client_request_id: str | None
-    method: str
-    endpoint: str
-    arrival: float = 0.0
-    cache: str | None = None
-    cache_key: str | None = None
-    cache_age: float | None = None
-    route: str | None = None
-    recorded: str | None = None
-    determinism: str | None = None
-    model: str | None = None
-    status: int | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: int | None = None
-    ttft: float | None = None
-    e2e: float | None = None
-    finish_reasons: list[str] = []
-    error_code: str | None = None
-    disconnected: bool = False
-
-
-class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="event", tag="request"):
-    """What is logged of a record: all that is known. ``level`` and ``time`` are left out where the logger says them."""
-
-    level: str = ""
-    time: str = ""
     request_id: str
     client_request_id: str | None = None
     method: str
@@ -78,6 +50,19 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="event",
     finish_reasons: list[str] = []
     error_code: str | None = None
     disconnected: bool = False
+
+
+class RequestRecord(_Known, kw_only=True):
+    """The record itself. ``arrival`` is in seconds of ``time.monotonic()`` and is not logged."""
+
+    arrival: float = 0.0
+
+
+class _Line(_Known, kw_only=True, omit_defaults=True, tag_field="event", tag="request"):
+    """What is logged of a record: all that is known. ``level`` and ``time`` are left out where the logger says them."""
+
+    level: str = ""
+    time: str = ""
 
 
 def request_log(logger: FilteringBoundLogger) -> Callable[[str, RequestRecord], None]:
