@@ -9,8 +9,7 @@ the keys and values of all contexts) / step time / the card's peak.
 from __future__ import annotations
 
 import statistics
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from pennyweight.bench.load.run import run_load
 from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.load.synthetic import make_prompts
 from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.serve_command import ServeCommand, serve_command
 
 from .bandwidth import Bandwidth
 from .random_model import Shape
-from .result import own_version
 
 REQUEST_SECONDS = 900
 WEIGHT_BYTES = {"bfloat16": 2, "int8": 1, "float32": 4}
@@ -35,39 +34,24 @@ WEIGHT_BYTES = {"bfloat16": 2, "int8": 1, "float32": 4}
 
 @dataclass(frozen=True)
 class Served:
-    """``pennyweight serve`` with the random model, for so many sequences at once."""
+    """The random model, for so many sequences at once."""
 
     model: Path
     dtype: str
     device: str
     max_num_seqs: int
     max_model_len: int
-    name: str = "pennyweight"
-    ready_path: str = "/ready"
 
     @property
-    def variant(self) -> str:
-        return self.dtype
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {}
-
-    def command(self, port: int) -> Sequence[str]:
+    def serve(self) -> ServeCommand:
         options = {
-            "--host": "127.0.0.1",
-            "--port": port,
             "--dtype": self.dtype,
             "--device": self.device,
             "--max-num-seqs": self.max_num_seqs,
             "--max-model-len": self.max_model_len,
             "--max-num-batched-tokens": max(2048, self.max_num_seqs),
         }
-        flags = [str(part) for option in options.items() for part in option]
-        return [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model), *flags]
-
-    def version(self) -> str:
-        return own_version()
+        return serve_command(str(self.model), options, variant=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -108,7 +92,7 @@ async def measure(
     """Start the server and time every batch size. Raises PeerFailed or BadAnswer where nothing can be measured."""
     progress.print("starting the server", highlight=False)
     results = []
-    async with running(served) as server:
+    async with running(served.serve) as server:
         # Not streamed: the time is that of the engine, not of a client that reads thousands of events a second.
         endpoint = await find_endpoint(server.url, stream=False)
         seeds = iter(range(1_000_000))

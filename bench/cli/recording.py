@@ -56,6 +56,7 @@ def recording(
     from pennyweight.bench.recording.load import Told, bodies
     from pennyweight.bench.recording.overhead import Round, measure_overhead, overhead_of
     from pennyweight.bench.recording.served import Served
+    from pennyweight.bench.replay.client import NoServer
     from pennyweight.bench.result import Run, show
     from pennyweight.bench.stage_progress import told
 
@@ -73,32 +74,38 @@ def recording(
     named = str(Path(model).absolute()) if Path(model).exists() else model
 
     async def measured(base: Path) -> Account:
-        served = Served(model=named, dtype=dtype, directory=base / "recorded")
+        served = Served(model=named, dtype=dtype)
         with told() as tell:
             wanted = list(bodies(rows, requests, output_tokens))
-            parts = await record(served, wanted, max(round(requests * kill_after), 1), streams, tell)
+            parts = await record(served, base / "recorded", wanted, max(round(requests * kill_after), 1), streams, tell)
             answered = [one for part in parts for one in part]
             kept = keep_of(base / "recorded", answered)
             acknowledged = {one.id for one in answered if one.told is Told.RECORDED and one.id is not None}
             replayed = await replay(base / "recorded", served, acknowledged, streams, tell)
             rounds: list[Round] = []
+            failures: list[str] = []
             if overhead_rounds:
-                rounds = await measure_overhead(
-                    served,
-                    base / "overhead",
-                    rows,
-                    rounds=overhead_rounds,
-                    requests=overhead_requests,
-                    tokens=overhead_tokens,
-                    streams=streams,
-                    tell=tell,
-                )
+                try:
+                    rounds = await measure_overhead(
+                        served,
+                        base / "overhead",
+                        rows,
+                        rounds=overhead_rounds,
+                        requests=overhead_requests,
+                        tokens=overhead_tokens,
+                        streams=streams,
+                        tell=tell,
+                    )
+                except PeerFailed as error:
+                    # What was found before is kept.
+                    failures.append(f"what recording takes could not be measured: {error}")
         return Account(
             prompts=len(rows),
             kept=kept,
             replayed=replayed,
             rounds=rounds,
             overhead=overhead_of(rounds) if rounds else None,
+            failures=failures,
         )
 
     try:
@@ -108,7 +115,7 @@ def recording(
             else nullcontext(directory) as base
         ):
             found = asyncio.run(until_terminated(measured(Path(base))))
-    except PeerFailed as error:
+    except (PeerFailed, NoServer) as error:
         typer.echo(f"pennyweight bench recording: {error}", err=True)
         raise typer.Exit(1) from None
     complaints = tuple(found.complaints)

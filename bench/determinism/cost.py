@@ -12,9 +12,10 @@ import aiohttp
 import msgspec
 
 from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.session import session_of
 
-from .measure import MOST_SECONDS, ask, completion_body
-from .variant import Server, Variant
+from .measure import ask, completion_body
+from .variant import Variant
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -68,11 +69,8 @@ async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]
     async with AsyncExitStack() as opened:
         sessions = {}
         for kernels in dict.fromkeys(way.kernels for way in WAYS):
-            server = await opened.enter_async_context(running(Server(msgspec.structs.replace(base, kernels=kernels))))
-            session = aiohttp.ClientSession(
-                server.url, timeout=aiohttp.ClientTimeout(total=MOST_SECONDS), connector=aiohttp.TCPConnector(limit=0)
-            )
-            sessions[kernels] = await opened.enter_async_context(session)
+            server = await opened.enter_async_context(running(msgspec.structs.replace(base, kernels=kernels).serve))
+            sessions[kernels] = await opened.enter_async_context(session_of(server.url))
         speeds = {}
         for way in WAYS:  # what is slower once
             warm = await _tokens_per_second(sessions[way.kernels], way, plan, min(4, plan.streams), 8, "warm")

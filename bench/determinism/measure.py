@@ -15,14 +15,12 @@ import msgspec
 from pennyweight.bench.load.sample import BadAnswer
 from pennyweight.bench.peers.counters import counters_of
 from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.session import session_of
 
 from .answer import Digest, digest_of
-from .variant import Server, Variant
+from .variant import MODEL, Variant
 
 PATH = "/v1/completions"
-MODEL = "measured"
-# Of an answer, with all that it may have to wait for.
-MOST_SECONDS = 600
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,15 +52,12 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure(variant: Variant, count: int, plan: Plan, on_done: Callable[[int], None]) -> Measured:
     """``count`` completions on a server that is started for them. Raises PeerFailed."""
-    async with running(Server(variant)) as server:
-        timeout = aiohttp.ClientTimeout(total=MOST_SECONDS)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(server.url, timeout=timeout, connector=connector) as session:
-            before = await counters_of(session)
-            fingerprints: set[str] = set()
-            async with _background(session, plan) as others:
-                digests = await _completions(session, count, plan, fingerprints, on_done)
-            after = await counters_of(session)
+    async with running(variant.serve) as server, session_of(server.url) as session:
+        before = await counters_of(session)
+        fingerprints: set[str] = set()
+        async with _background(session, plan) as others:
+            digests = await _completions(session, count, plan, fingerprints, on_done)
+        after = await counters_of(session)
     if len(fingerprints) != 1:
         raise BadAnswer(f"{len(fingerprints)} system fingerprints of one server")
     told = {name: round(after.get(name, 0.0) - before.get(name, 0.0)) for name in after}

@@ -1,14 +1,14 @@
-"""One way of serving a model, as a server to start."""
+"""One way of serving a model."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
-from pennyweight.bench.result import own_version
+from pennyweight.bench.peers.serve_command import ServeCommand, serve_command
 
+MODEL = "measured"
 NO_COMPILED_KERNELS = {"PENNYWEIGHT_CPU_ISA": "none"}
 
 
@@ -35,39 +35,19 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         start = f", start {self.start + 1}" if self.start else ""
         return f"{self.threads} threads, chunks of {self.chunk}, {cache}, {self.kv_cache} of KV{start}"
 
-
-class Server(msgspec.Struct, frozen=True):
-    """``pennyweight serve`` of a variant, as a peer to start. It has no response cache, so each answer is generated."""
-
-    variant_served: Variant
-    name: str = "pennyweight"
-    ready_path: str = "/ready"
-
     @property
-    def variant(self) -> str:
-        return self.variant_served.label
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return NO_COMPILED_KERNELS if self.variant_served.kernels == "torch" else {}
-
-    def command(self, port: int) -> Sequence[str]:
-        one = self.variant_served
+    def serve(self) -> ServeCommand:
+        """A server of it. It has no response cache, so each answer is generated."""
         options = {
-            "--dtype": one.dtype,
-            "--threads": str(one.threads),
-            "--max-num-batched-tokens": str(one.chunk),
-            "--kv-cache-memory": one.kv_cache,
-            "--served-model-name": "measured",
-            "--host": "127.0.0.1",
-            "--port": str(port),
+            "--dtype": self.dtype,
+            "--threads": self.threads,
+            "--max-num-batched-tokens": self.chunk,
+            "--kv-cache-memory": self.kv_cache,
+            "--served-model-name": MODEL,
         }
-        cache = "--enable-prefix-caching" if one.has_prefix_cache else "--no-enable-prefix-caching"
-        serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", one.model, cache]
-        return [*serve, *(part for pair in options.items() for part in pair)]
-
-    def version(self) -> str:
-        return own_version()
+        cache = "--enable-prefix-caching" if self.has_prefix_cache else "--no-enable-prefix-caching"
+        environment = NO_COMPILED_KERNELS if self.kernels == "torch" else {}
+        return serve_command(self.model, options, cache, variant=self.label, environment=environment)
 
 
 class Axes(msgspec.Struct, frozen=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pennyweight.bench.result import own_version
+
+from .serve_command import ServeCommand
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,12 @@ class Pennyweight:
         return {}
 
     def command(self, port: int) -> Sequence[str]:
-        serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", str(self.model)]
         options = ["--dtype", self.dtype, "--kv-cache-memory", f"{self.kv_cache_gib}GiB"]
         if self.vllm_python is not None:
             options += ["--engine", "vllm", "--engine-python", str(self.vllm_python)]
             options += ["--enforce-eager"] if self.eager else []
         options += [] if self.prefix_caching else ["--no-enable-prefix-caching"]
-        return [*serve, "--host", "127.0.0.1", "--port", str(port), *options, *self.options]
+        return ServeCommand((str(self.model), *options, *self.options)).command(port)
 
     def version(self) -> str:
         return own_version()

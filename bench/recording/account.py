@@ -10,13 +10,16 @@ from .overhead import Overhead, Round
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. ``prompts`` are how many different ones there were; ``overhead`` is None where it wasn't measured."""
+    """All of it. ``prompts`` are how many different ones there were; ``overhead`` is None where it wasn't measured; ``failures`` tell of
+    what could not be.
+    """
 
     prompts: int
     kept: Kept
     replayed: Replayed
     rounds: list[Round]
     overhead: Overhead | None
+    failures: list[str] = []
 
     @property
     def complaints(self) -> list[str]:
@@ -29,7 +32,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             found.append(f"{parted} acknowledged records did not give the same bits again")
         if self.replayed.generations < self.replayed.bitwise:
             found.append(f"the replaying engine counted {self.replayed.generations} generations only")
-        return found
+        return [*found, *self.failures]
 
 
 def table(account: Account) -> Table:

@@ -12,6 +12,7 @@ import msgspec
 
 from pennyweight.bench.peers.counters import counters_of
 from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.session import session_of
 from pennyweight.bench.replay.client import connected
 from pennyweight.bench.replay.comparison import Comparison
 from pennyweight.bench.replay.pace import Pace
@@ -20,7 +21,7 @@ from pennyweight.bench.replay.run import Replay
 from pennyweight.bench.replay.verdict import Verdict
 from pennyweight.bench.stage_progress import Tell
 
-from .load import Answered, Load, Told, session_of
+from .load import Answered, Load, Told
 from .served import Served
 
 GENERATIONS = "request_success_total"
@@ -31,7 +32,7 @@ class _Killed(Exception):
 
 
 async def record(
-    served: Served, wanted: Sequence[dict[str, Any]], kill_after: int, streams: int, tell: Tell
+    served: Served, directory: Path, wanted: Sequence[dict[str, Any]], kill_after: int, streams: int, tell: Tell
 ) -> list[list[Answered]]:
     """Ask everything of a server that is killed (SIGKILL) once it has answered ``kill_after``, and the rest of another one in its place.
 
@@ -42,7 +43,7 @@ async def record(
     done = 0
     for is_last in (False, True):
         try:
-            async with running(served) as server:
+            async with running(served.serve(directory)) as server:
 
                 def on_done(pid: int = server.pid, may_kill: bool = not is_last) -> None:
                     nonlocal done
@@ -133,7 +134,7 @@ async def replay(directory: Path, served: Served, acknowledged: Collection[str],
         tell("replaying", len(equal) + sum(others.values()), total)
 
     async with (
-        running(msgspec.structs.replace(served, directory=None)) as server,
+        running(served.serve()) as server,
         connected(server.url) as client,
         session_of(server.url) as session,
     ):

@@ -16,8 +16,6 @@ from pennyweight.bench.load.sample import BadAnswer
 from .served import MODEL
 
 PATH = "/v1/chat/completions"
-# Of an answer, with all that it may have to wait for.
-MOST_SECONDS = 600
 # So many answers to each prompt, one after the other: real traffic's prompts share their beginnings too, and that many tokens of prompts
 # would take most of the time.
 ASKED = 8
@@ -51,12 +49,6 @@ def bodies(prompts: Sequence[Sequence[dict[str, Any]]], count: int, tokens: int)
         if number % 4 > 1:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         yield body
-
-
-def session_of(url: str) -> aiohttp.ClientSession:
-    """For any number of requests at once, each of which may wait for long."""
-    timeout = aiohttp.ClientTimeout(total=MOST_SECONDS)
-    return aiohttp.ClientSession(url, timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
 
 class Load:

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from pennyweight.bench.peers.process import running
+from pennyweight.bench.peers.session import session_of
 from pennyweight.bench.process_cpu import cpu_seconds
 from pennyweight.bench.stage_progress import Tell
 
-from .load import Load, Told, bodies, session_of
+from .load import Load, Told, bodies
 from .served import Served
 
 Prompts = Sequence[Sequence[dict[str, Any]]]
@@ -59,7 +60,7 @@ async def measure_overhead(
     async with AsyncExitStack() as opened:
         servers, sessions = [], []
         for where in (None, directory):
-            server = await opened.enter_async_context(running(msgspec.structs.replace(served, directory=where)))
+            server = await opened.enter_async_context(running(served.serve(where)))
             servers.append(server)
             sessions.append(await opened.enter_async_context(session_of(server.url)))
 

@@ -9,13 +9,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from pennyweight.bench.peers.session import MOST_SECONDS, session_of
 from pennyweight.server.engines.manifest import Manifest
 
 from .answer import Answer, read_answer
 from .score import Score, Unscored, read_score
 from .sending import DETERMINISM_HEADER, Sending
 
-REQUEST_SECONDS = 600.0
 # What a server may refuse without being less of a server: told in the answer, or held to a mode.
 _DISPENSABLE = ("logits_hashes", "return_token_ids", "deterministic")
 _MANIFESTS = 64
@@ -100,7 +100,7 @@ class ServerClient:
                 told = {name.lower(): value for name, value in response.headers.items()}
                 return response.status, told, await response.read()
         except TimeoutError:
-            return 0, {}, _failure("timeout", f"no whole answer within {REQUEST_SECONDS:g} s")
+            return 0, {}, _failure("timeout", f"no whole answer within {MOST_SECONDS} s")
         except aiohttp.ClientError as error:
             return 0, {}, _failure("connection", str(error) or type(error).__name__)
 
@@ -111,10 +111,7 @@ async def connected(url: str, api_key: str | None = None, model: str | None = No
 
     Raises NoServer.
     """
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, headers=headers, timeout=timeout, connector=connector) as session:
+    async with session_of(url, api_key=api_key) as session:
         yield ServerClient(session, [model] if model else await _models(session, url))
 
 

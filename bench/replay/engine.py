@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pennyweight.bench.load.endpoint import base_url
 from pennyweight.bench.peers.process import running
-from pennyweight.bench.result import own_version
+from pennyweight.bench.peers.serve_command import ServeCommand
 from pennyweight.server.engines.manifest import Manifest
 from pennyweight.server.errors import ConfigError
 
@@ -29,36 +28,12 @@ _FLAGS = {"precision": "--dtype", "kv_cache_dtype": "--kv-cache-dtype"}
 
 
 @dataclass(frozen=True)
-class Serve:
-    """``pennyweight serve`` with these arguments, as a peer to start."""
-
-    arguments: tuple[str, ...]
-    name: str = "pennyweight"
-    ready_path: str = "/ready"
-
-    @property
-    def variant(self) -> str:
-        return shlex.join(self.arguments)
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return _NOT_RECORDED if "--config" in self.arguments else {}
-
-    def command(self, port: int) -> Sequence[str]:
-        serve = [sys.executable, "-m", "pennyweight.server.cli", "serve", *self.arguments]
-        return [*serve, "--host", "127.0.0.1", "--port", str(port)]
-
-    def version(self) -> str:
-        return own_version()
-
-
-@dataclass(frozen=True)
 class Engine:
     """A ``url``, or a server that is started by ``serve``. ``text`` is how its user wrote it."""
 
     text: str
     url: str | None = None
-    serve: Serve | None = None
+    serve: ServeCommand | None = None
 
     @asynccontextmanager
     async def reached(self, api_key: str | None) -> AsyncIterator[ServerClient]:
@@ -86,7 +61,7 @@ def read_engine(text: str) -> Engine:
         raise ConfigError("name an engine: a URL, a model, or a configuration file")
     if words[0].endswith(CONFIGURATIONS):
         words = ["--config", *words]
-    return Engine(text, serve=Serve(tuple(map(_absolute, words))))
+    return Engine(text, serve=_serve(map(_absolute, words)))
 
 
 def engine_of(survey: Survey) -> Engine:
@@ -97,7 +72,13 @@ def engine_of(survey: Survey) -> Engine:
     (model,) = survey.models
     manifest = survey.manifests.get(model)
     words = (model, *(() if manifest is None else _flags(manifest)))
-    return Engine(shlex.join(words), serve=Serve(words))
+    return Engine(shlex.join(words), serve=_serve(words))
+
+
+def _serve(words: Iterable[str]) -> ServeCommand:
+    arguments = tuple(words)
+    environment = _NOT_RECORDED if "--config" in arguments else {}
+    return ServeCommand(arguments, shlex.join(arguments), environment)
 
 
 def _flags(manifest: Manifest) -> list[str]:

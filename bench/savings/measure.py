@@ -21,7 +21,7 @@ from pennyweight.bench.peers.base import PeerFailed
 from pennyweight.bench.peers.process import running
 from pennyweight.bench.process_cpu import cpu_seconds
 
-from .step import Server, Step
+from .step import Step, serve
 from .stream import Drawing, Stream, Workload
 
 MODEL = "auto"
@@ -88,7 +88,7 @@ async def measure(
 
     try:
         say("starting")
-        async with running(Server(settings, directory / "server.yaml")) as server:
+        async with running(serve(settings, directory / "server.yaml")) as server:
             found.seconds_to_ready = server.seconds_to_ready
             endpoint = Endpoint(server.url, MODEL, "chat")
             await _warm_up(endpoint, workload, plan)

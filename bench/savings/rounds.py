@@ -12,7 +12,7 @@ from pennyweight.bench.peers.process import running
 
 from .measure import Measured, Plan, measure
 from .policy import Policy
-from .step import STEPS, Prices, Server, Serving, settings, upstream_settings
+from .step import STEPS, Prices, Serving, serve, settings, upstream_settings
 from .stream import Stream, Workload
 
 
@@ -30,7 +30,7 @@ async def run_rounds(
     with tempfile.TemporaryDirectory(prefix="pennyweight-savings-") as name, View() as view:
         directory = Path(name)
         view.say("starting the upstream")
-        async with running(Server(upstream_settings(serving), directory / "upstream.yaml")) as upstream:
+        async with running(serve(upstream_settings(serving), directory / "upstream.yaml")) as upstream:
             for number, step in interleaved(STEPS, len(rounds)):
                 own = settings(step, serving, prices, policy.settings, upstream.url)
                 keep(await measure(step, own, number, workload, rounds[number], plan, directory, view))

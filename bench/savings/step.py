@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from pennyweight.bench.result import own_version
+from pennyweight.bench.peers.serve_command import ServeCommand
 from pennyweight.server.ledger.price_book import ModelPrice
 
 CHEAP, DEAR, HOSTED = "cheap", "dear", "hosted"
@@ -55,28 +53,10 @@ class Serving(msgspec.Struct, frozen=True):
     cache_bytes: str = "256MiB"
 
 
-@dataclass(frozen=True)
-class Server:
-    """``pennyweight serve`` with settings of its own, as a peer to start."""
-
-    settings: Mapping[str, Any]
-    file: Path
-    name: str = "pennyweight"
-    variant: str = ""
-    ready_path: str = "/ready"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {}
-
-    def command(self, port: int) -> Sequence[str]:
-        """Writes the file that the server reads."""
-        http = {"host": "127.0.0.1", "port": port}
-        self.file.write_text(yaml.safe_dump({**self.settings, "http": http}, sort_keys=False), encoding="utf-8")
-        return [sys.executable, "-m", "pennyweight.server.cli", "serve", "--config", str(self.file)]
-
-    def version(self) -> str:
-        return own_version()
+def serve(settings: Mapping[str, Any], file: Path) -> ServeCommand:
+    """A server with settings of its own, which are written to ``file``."""
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return ServeCommand(("--config", str(file)))
 
 
 def upstream_settings(serving: Serving) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pennyweight.bench.determinism.account import wholes_of
 from pennyweight.bench.determinism.answer import Digest, digest_of, uniqueness
 from pennyweight.bench.determinism.cost import WAYS, Speed, cost_of
 from pennyweight.bench.determinism.measure import Measured
-from pennyweight.bench.determinism.variant import Axes, Server, Variant, one_at_a_time
+from pennyweight.bench.determinism.variant import Axes, Variant, one_at_a_time
 from pennyweight.bench.load.sample import BadAnswer
 
 BASE = Variant(model="m", dtype="int8")
@@ -51,7 +51,7 @@ def test_each_axis_is_changed_alone() -> None:
     assert len(others) == 5
     for one in others:
         assert sum(getattr(one, name) != getattr(first, name) for name in Axes().__struct_fields__) == 1
-    command = Server(others[0]).command(8000)
+    command = others[0].serve.command(8000)
     assert command[command.index("--threads") + 1] == str(others[0].threads)
     assert "--response-cache" not in command
 

@@ -17,7 +17,7 @@ from fakes.server_process import MODEL, ServerProcess, server_process
 
 from pennyweight.bench.peers.process import running
 from pennyweight.bench.replay.verdict import Verdict
-from pennyweight.bench.savings.step import Server
+from pennyweight.bench.savings.step import serve
 from pennyweight.server.engines.local.model_store import resolve
 
 CHATS = 16
@@ -202,7 +202,7 @@ async def test_what_was_routed_cached_and_structured_is_decided_and_answered_aga
     long = chat(
         "A city, please. " * 8 + "As JSON.", model="auto", temperature=0, max_tokens=24, response_format=AS_JSON
     )
-    async with running(Server(settings, configuration)) as server, aiohttp.ClientSession(server.url) as client:
+    async with running(serve(settings, configuration)) as server, aiohttp.ClientSession(server.url) as client:
         for body in (short, long, short, short, long):
             await post(client, CHAT, body)
     files = list(directory.iterdir())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pennyweight.bench.savings.policy import find_policy
-from pennyweight.bench.savings.step import STEPS, Prices, Server, Serving, settings, upstream_settings
+from pennyweight.bench.savings.step import STEPS, Prices, Serving, serve, settings, upstream_settings
 from pennyweight.bench.savings.stream import Workload
 from pennyweight.server.config import Settings, TokenPrice
 from pennyweight.server.config_file import load_settings
@@ -19,8 +19,8 @@ POLICY = {"policy": "length", "long_prompt": 77}
 
 def loaded(directory: Path, number: int) -> Settings:
     given = settings(STEPS[number], Serving("weights"), PRICES, POLICY, "http://127.0.0.1:9")
-    server = Server(given, directory / "server.yaml")
-    assert server.command(8123)[-2:] == ["--config", str(directory / "server.yaml")]
+    server = serve(given, directory / "server.yaml")
+    assert server.arguments == ("--config", str(directory / "server.yaml"))
     return load_settings(directory / "server.yaml", {}, {}).settings
 
 
@@ -30,7 +30,7 @@ def test_each_step_turns_on_what_its_name_says(tmp_path: Path) -> None:
     assert [one.router.policy for one in found] == ["default", "default", "length", "length"]
     assert all(one.router.default_tier == "deep" for one in found)
     assert found[2].router.between == ("quick", "deep")
-    assert (found[2].router.long_prompt, found[2].http.port) == (77, 8123)
+    assert found[2].router.long_prompt == 77
 
 
 def test_tiers_are_one_model_in_two_precisions_with_the_prices_of_the_book(tmp_path: Path) -> None:
@@ -48,8 +48,7 @@ def test_tiers_are_one_model_in_two_precisions_with_the_prices_of_the_book(tmp_p
 
 
 def test_the_upstream_serves_under_a_name_of_its_own(tmp_path: Path) -> None:
-    server = Server(upstream_settings(Serving("weights")), tmp_path / "upstream.yaml")
-    server.command(8124)
+    serve(upstream_settings(Serving("weights")), tmp_path / "upstream.yaml")
     found = load_settings(tmp_path / "upstream.yaml", {}, {}).settings
     assert (found.engine.served_model_name, found.response_cache.max_bytes) == (("hosted",), 0)
 
