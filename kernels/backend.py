@@ -17,7 +17,7 @@ Forward = Callable[[Ops], Projection]
 
 
 class Backend(Protocol):
-    """Made by ``select_backend``; used by one thread.
+    """Made by ``select_backend``; used by one thread, but for ``progress``.
 
     The order is: ``ops.prepare_*`` for every weight, ``allocate`` (which knows what memory is left), ``capture``, ``run``.
     """
@@ -50,6 +50,11 @@ class Backend(Protocol):
 
     def run(self, step: Step) -> torch.Tensor:
         """The logits, float32 [R, V], on the device; valid until the next ``run``."""
+        ...
+
+    @property
+    def progress(self) -> int:
+        """A number that changes while ``run`` gets on, with each operation or oftener. The one thing that other threads may ask for."""
         ...
 
     def describe(self) -> dict[str, str]:

@@ -49,6 +49,7 @@ class TensorOps(Ops, ABC):
         self._weight_bytes = 0
         self._taken: _Taken | None = None
         self._adapters: dict[int, list[LowRank | None]] = {}
+        self.products = 0  # computed so far
 
     @abstractmethod
     def bind(self, geometry: Geometry, cache: KVCache) -> None:
@@ -98,6 +99,7 @@ class TensorOps(Ops, ABC):
         return table[self._now.token_ids].to(self.wide)
 
     def add_low_rank(self, out: Tensor, a: TensorActivation, projections: range) -> Tensor:
+        self.products += 1  # each is followed by this, whether or not there are adapters
         for slot, rows in self._now.adapted:
             parts = [part for place in projections if (part := self._adapters[slot][place]) is not None]
             if not parts:

@@ -63,6 +63,10 @@ class TensorBackend:
         logits: Tensor = self._forward(self.ops)
         return logits.float() if self.ops.wide is torch.float32 else logits
 
+    @property
+    def progress(self) -> int:
+        return self.ops.products
+
     def describe(self) -> dict[str, str]:
         found = {**self.ops.describe(), "torch": str(torch.__version__), "graphs": str(self._record is not None)}
         if self.device.type == "cuda":

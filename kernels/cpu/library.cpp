@@ -75,6 +75,8 @@ Team* pw_team_create(int threads) { return new (std::nothrow) Team(std::clamp(th
 
 void pw_team_destroy(Team* team) { delete team; }
 
+uint64_t pw_team_progress(const Team* team) { return team->progress(); }
+
 // The bytes of a packed weight's panels, which the caller maps.
 size_t pw_panel_bytes(int type, int n, int k, int group) {
     const Weights w = sized(static_cast<Type>(type), n, k, group);

@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 import sysconfig
-from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 
 _AVX2 = frozenset({"avx2", "fma", "f16c", "bmi2"})
@@ -157,6 +157,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "pw_map": (c_void_p, [c_size_t]),
     "pw_unmap": (None, [c_void_p, c_size_t]),
     "pw_team_create": (c_void_p, [c_int]),
+    "pw_team_progress": (c_uint64, [c_void_p]),
     "pw_panel_bytes": (c_size_t, [c_int, c_int, c_int, c_int]),
     "pw_weights_create": (c_void_p, [c_int, c_int, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p]),
     "pw_weights_destroy": (None, [c_void_p]),

@@ -347,6 +347,11 @@ class CpuBackend:
         self._library.c.pw_program_run(self.ops.program, ctypes.byref(view))
         return self._logits.data[: step.num_logit_rows, : self._logits.width]
 
+    @property
+    def progress(self) -> int:
+        found: int = self._library.c.pw_team_progress(self.ops.team)
+        return found
+
     def describe(self) -> dict[str, str]:
         # The number of threads is not here: results don't depend on it.
         return {"kernels": "cpu", "isa": self._library.isa, "build": self._library.digest, "tiles": self._library.tiles}

@@ -88,6 +88,13 @@ class Team {
         }
     }
 
+    // The barriers passed so far, and the pieces handed out since: changes while work goes on. Any thread may ask, also one that is
+    // not of the team.
+    uint64_t progress() const {
+        const uint64_t phase = phase_.load(std::memory_order_relaxed);
+        return phase << 32 | static_cast<uint32_t>(next_.load(std::memory_order_relaxed));
+    }
+
     // The next piece of work's number, to be compared with how many there are.
     int take() { return next_.fetch_add(1, std::memory_order_relaxed); }
 

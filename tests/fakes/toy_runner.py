@@ -47,11 +47,13 @@ class ToyRunner:
         self.memory = np.full((num_blocks, block_size), -1, dtype=np.int32)
         self.rows: set[tuple[str, int]] = set()
         self.steps: list[int] = []
+        self.progress = 0
 
     def execute(self, batch: Batch) -> StepResult:
         chosen: list[int] = []
         prompt_logprobs: dict[int, list[PositionLogprobs]] = {}
         self.steps.append(batch.num_tokens)
+        self.progress += 1
         for position, item in enumerate(batch.items):
             sequence = item.sequence
             self.rows.add((sequence.request_id, sequence.index))

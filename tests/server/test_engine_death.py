@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from fakes.server_process import server_process
+from fakes.server_process import MODEL, server_process
 from fakes.stream_client import Outcome, read_stream, until_started
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,18 @@ async def test_a_hung_engine_is_ended_and_its_clients_are_told() -> None:
         await server.until_ready(10)
         assert await server.metric("engine_restarts_total") == 1
         assert (await read_stream(server, Outcome(), max_tokens=8)).is_done
+
+
+@pytest.mark.parametrize("isa", ["", "none"], ids=["compiled", "PyTorch"])
+async def test_a_step_that_takes_long_is_not_a_hang(isa: str) -> None:
+    engine = {"stall_seconds": 1.5, "max_num_batched_tokens": 4096, "max_model_len": 4096}
+    tokens = 500 if isa else 2500
+    async with server_process(engine=engine, environment={"PENNYWEIGHT_CPU_ISA": isa} if isa else {}) as server:
+        body = {"model": MODEL, "prompt": [[504] * tokens], "max_tokens": 1}
+        began = time.monotonic()
+        async with server.client.post("/v1/completions", json=body) as answer:
+            assert (answer.status, time.monotonic() - began > engine["stall_seconds"]) == (200, True)
+        assert await server.metric("engine_restarts_total") == 0
 
 
 async def test_while_the_engine_is_down_what_it_answered_before_is_given_though_its_time_is_over() -> None:

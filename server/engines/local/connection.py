@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 
 from pennyweight.server.engines.frames import FrameBuffer
 
@@ -16,10 +17,12 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._frames = FrameBuffer()
+        self._sending = threading.Lock()
 
     def send(self, message: FromEngine) -> None:
-        """Blocks while the server does not read."""
-        self._socket.sendall(frame(message))
+        """Blocks while the server does not read. Any thread may send."""
+        with self._sending:
+            self._socket.sendall(frame(message))
 
     def receive(self, timeout: float) -> list[ToEngine]:
         """What has arrived within ``timeout`` seconds. Raises EOFError when the server's end is closed."""

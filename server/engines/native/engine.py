@@ -39,6 +39,9 @@ class Runner(Protocol):
     max_step_tokens: int
     cost: ModelCost
 
+    @property
+    def progress(self) -> int: ...
+
     def execute(self, batch: Batch) -> StepResult: ...
 
     def release(self, sequence: Sequence) -> None: ...
@@ -88,6 +91,11 @@ class NativeEngineCore:
     @property
     def has_work(self) -> bool:
         return bool(self._requests)
+
+    @property
+    def progress(self) -> int:
+        """A number that changes while a step gets on. Any thread may ask for it."""
+        return self._runner.progress
 
     @property
     def is_preparing(self) -> bool:

@@ -112,6 +112,11 @@ class ModelRunner:
             **self.kernels,
         }
 
+    @property
+    def progress(self) -> int:
+        """As in ``Backend``."""
+        return self._backend.progress
+
     def variance(self, *, adapters: bool = False) -> str:
         """As in ``Backend``."""
         return self._backend.variance(adapters=adapters)

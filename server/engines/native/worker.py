@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 from pennyweight.server.config import EngineSettings
 from pennyweight.server.engines.local.connection import Connection
-from pennyweight.server.engines.local.messages import Abort, Asleep, Failed, Outputs, Ready, Sleep, Submit, Wake
+from pennyweight.server.engines.local.heartbeat import Heartbeat
+from pennyweight.server.engines.local.messages import (
+    Abort,
+    Asleep,
+    Failed,
+    Outputs,
+    Progress,
+    Ready,
+    Sleep,
+    Stats,
+    Submit,
+    Wake,
+)
 from pennyweight.server.engines.local.process import (
     SIGN_OF_LIFE_SECONDS,
     loading_teller,
@@ -36,7 +48,10 @@ class NativeProcess:
         self._settings = settings
         self._core: NativeEngineCore | None = None
         self._held: Weights | None = None
+        self._told = time.monotonic()
+        self._stats = Stats()
         self.wake()
+        Heartbeat(lambda: 0 if self._core is None else self._core.progress, self._tell_of_step)
 
     def run(self) -> None:
         """Do what the server sends, until its end of the connection is closed."""
@@ -50,7 +65,7 @@ class NativeProcess:
 
     def _run_awake(self, core: NativeEngineCore) -> int:
         """Step until the server wants the model to sleep; returns the level."""
-        told = time.monotonic()
+        self._told = time.monotonic()
         while True:
             patience = 0.0 if core.has_work else SIGN_OF_LIFE_SECONDS
             for message in self._connection.receive(0.002 if core.is_preparing else patience):
@@ -61,10 +76,18 @@ class NativeProcess:
                 elif isinstance(message, Sleep):
                     return message.level
             progress = core.step()
-            now = time.monotonic()
-            if progress or now - told > SIGN_OF_LIFE_SECONDS:
-                told = now
-                self._connection.send(Outputs(progress, core.stats()))
+            if progress or time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
+                self._stats = core.stats()
+                self._tell(progress)
+
+    def _tell(self, progress: list[Progress]) -> None:
+        self._told = time.monotonic()
+        self._connection.send(Outputs(progress, self._stats))
+
+    def _tell_of_step(self) -> None:
+        """From the heartbeat's thread: the state is that after the last step."""
+        if time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
+            self._tell([])
 
     def sleep(self, level: int) -> None:
         """Give up what the level does not keep. Requests that are under way all the same are forgotten."""
