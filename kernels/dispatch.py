@@ -20,15 +20,18 @@ def select_backend(
     threads: int | None,
     enforce_eager: bool = False,
     kv_cache_dtype: KVCacheDtype = KVCacheDtype.AUTO,
+    *,
+    own: bool = True,
 ) -> Backend:
-    """The kernels for a device: compiled ones on a CPU that has their instructions, Triton's on CUDA, PyTorch elsewhere.
+    """The kernels for a device: compiled ones on a CPU that has their instructions, Triton's on CUDA, PyTorch's elsewhere and where
+    ``own`` ones aren't wanted.
 
     ``threads`` is for the CPU's kernels; their results don't depend on it. ``enforce_eager`` does without CUDA graphs.
     """
-    if device.type == "cpu" and (library := load_library()) is not None:
+    if own and device.type == "cpu" and (library := load_library()) is not None:
         return CpuBackend(library, precision, threads=threads or 1, kv_cache_dtype=kv_cache_dtype)
     record = CudaGraphs() if device.type == "cuda" and not enforce_eager else None
-    ops = _tensor_ops(precision, device, kv_cache_dtype)
+    ops = _tensor_ops(precision, device, kv_cache_dtype) if own else TorchOps(precision, device)
     return TensorBackend(ops, kv_cache_dtype=kv_cache_dtype, record=record)
 
 

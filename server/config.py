@@ -56,7 +56,8 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     ``python`` is the interpreter of an environment that has the library, where that isn't the server's own.
     ``adapters_dir`` holds LoRA adapters, each a directory in peft's format (None: none are served), of which ``max_loras`` are
     kept ready at a time; ``adapter_aliases`` are more names for some of them. ``deterministic`` is the mode for requests that ask for
-    none (see ``types.Determinism``), which the engine must be able to honour. With ``allow_failed_gate`` weights are served whose
+    none (see ``types.Determinism``), which the engine must be able to honour. ``kernels`` are the device's own where there are any, or
+    PyTorch's. With ``allow_failed_gate`` weights are served whose
     manifest says that they failed their quality gate.
     """
 
@@ -68,6 +69,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     dtype: str = "auto"
     kv_cache_dtype: str = "auto"
     device: str = "auto"
+    kernels: Literal["auto", "torch"] = "auto"
     max_model_len: int | None = None
     kv_cache_memory: int | None = None
     block_size: int = 16

@@ -21,6 +21,7 @@ def determinism(
         list[str] | None, typer.Option(help="What serve takes; may be repeated. The default model by default.")
     ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="May be repeated. bfloat16 and int8 by default.")] = None,
+    device: Annotated[str, typer.Option(help="As serve takes it: auto, cpu, cuda or cuda:N.")] = "auto",
     completions: Annotated[int, typer.Option(min=2, help="Of one prompt, on the first way of serving it.")] = 1000,
     matrix: Annotated[int, typer.Option(min=0, help="On each of the others; 0: none.")] = 100,
     without: Annotated[int, typer.Option(min=0, help="By PyTorch's kernels, mode off; 0: none.")] = 200,
@@ -85,7 +86,7 @@ def determinism(
         seed=seed,
     )
     bases = [
-        Variant(model=str(Path(one).absolute()) if Path(one).exists() else one, dtype=kind)
+        Variant(model=str(Path(one).absolute()) if Path(one).exists() else one, dtype=kind, device=device)
         for one in model or ["smollm2-135m-instruct"]
         for kind in dtype or ["bfloat16", "int8"]
     ]

@@ -9,19 +9,19 @@ import msgspec
 from pennyweight.bench.peers.serve_command import ServeCommand, serve_command
 
 MODEL = "measured"
-NO_COMPILED_KERNELS = {"PENNYWEIGHT_CPU_ISA": "none"}
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """A model, in a precision, by certain kernels, and what must not matter: ``threads``, ``chunk`` (the most tokens of a step, into
+    """A model, in a precision, by certain kernels on a device, and what must not matter: ``threads``, ``chunk`` (the most tokens of a step, into
     which prefills are cut), the prefix cache, the KV cache's size (as serve takes it), and how often the same has been started before.
 
-    ``kernels`` are our own or torch, PyTorch's with oneDNN.
+    ``kernels`` are own, Pennyweight's, or torch, PyTorch's.
     """
 
     model: str
     dtype: str
     kernels: str = "own"
+    device: str = "auto"
     threads: int = 2
     chunk: int = 512
     has_prefix_cache: bool = True
@@ -43,11 +43,12 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
             "--threads": self.threads,
             "--max-num-batched-tokens": self.chunk,
             "--kv-cache-memory": self.kv_cache,
+            "--device": self.device,
+            "--kernels": "torch" if self.kernels == "torch" else "auto",
             "--served-model-name": MODEL,
         }
         cache = "--enable-prefix-caching" if self.has_prefix_cache else "--no-enable-prefix-caching"
-        environment = NO_COMPILED_KERNELS if self.kernels == "torch" else {}
-        return serve_command(self.model, options, cache, variant=self.label, environment=environment)
+        return serve_command(self.model, options, cache, variant=self.label)
 
 
 class Axes(msgspec.Struct, frozen=True):

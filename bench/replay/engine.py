@@ -83,7 +83,8 @@ def _serve(words: Iterable[str]) -> ServeCommand:
 
 def _flags(manifest: Manifest) -> list[str]:
     parts = {name: manifest.parts[name] for name in _FLAGS if name in manifest.parts}
-    return [word for name, value in parts.items() for word in (_FLAGS[name], value)]
+    flags = [word for name, value in parts.items() for word in (_FLAGS[name], value)]
+    return [*flags, "--kernels", "torch"] if manifest.parts.get("kernels") == "torch" else flags
 
 
 def _absolute(word: str) -> str:

@@ -162,6 +162,14 @@ FLAGS = (
         MODEL,
     ),
     Flag(
+        ("--kernels",),
+        "engine",
+        "kernels",
+        str,
+        "auto or torch: which kernels the native engine computes with. auto is Pennyweight's own where the device has them; torch is PyTorch's, slower, to compare with.",
+        ENGINE,
+    ),
+    Flag(
         ("--max-model-len",),
         "engine",
         "max_model_len",

@@ -71,11 +71,10 @@ async def test_a_hung_engine_is_ended_and_its_clients_are_told() -> None:
         assert (await read_stream(server, Outcome(), max_tokens=8)).is_done
 
 
-@pytest.mark.parametrize("isa", ["", "none"], ids=["compiled", "PyTorch"])
-async def test_a_step_that_takes_long_is_not_a_hang(isa: str) -> None:
+@pytest.mark.parametrize(("kernels", "tokens"), [("auto", 2500), ("torch", 500)])
+async def test_a_step_that_takes_long_is_not_a_hang(kernels: str, tokens: int) -> None:
     engine = {"stall_seconds": 1.5, "max_num_batched_tokens": 4096, "max_model_len": 4096}
-    tokens = 500 if isa else 2500
-    async with server_process(engine=engine, environment={"PENNYWEIGHT_CPU_ISA": isa} if isa else {}) as server:
+    async with server_process(engine={**engine, "kernels": kernels}) as server:
         body = {"model": MODEL, "prompt": [[504] * tokens], "max_tokens": 1}
         began = time.monotonic()
         async with server.client.post("/v1/completions", json=body) as answer:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from pennyweight.bench.determinism.account import Costs, Row, Whole
 from pennyweight.bench.determinism.cost import Speed
+from pennyweight.bench.determinism.variant import Variant
 from pennyweight.bench.report.charts import bars, rows_height
 from pennyweight.bench.report.document import Figure, KeyFigure, Story, Table
 from pennyweight.bench.report.quantities import NONE, plain, share
@@ -59,14 +61,19 @@ def _said(whole: Whole) -> str:
 def _priced(costs: Costs) -> str:
     cost = costs.cost
     return (
-        f"{costs.dtype}: bitwise loses {share(max(0.0, cost.alone))} of the fastest way's speed with one stream "
+        f"{_precision(costs)}: bitwise loses {share(max(0.0, cost.alone))} of the fastest way's speed with one stream "
         f"({cost.fastest_alone}) and {share(max(0.0, cost.together))} with {costs.streams} ({cost.fastest_together}), "
         "in the median of the rounds."
     )
 
 
+def _precision(one: Variant | Whole | Costs) -> str:
+    """A checkpoint that is served as it is has the precision that its name tells."""
+    return one.dtype if one.dtype != "auto" else Path(one.model).name
+
+
 def _name(whole: Whole) -> str:
-    return f"{whole.dtype}, {KERNELS.get(whole.kernels, whole.kernels)}, {whole.mode}"
+    return f"{_precision(whole)}, {KERNELS.get(whole.kernels, whole.kernels)}, {whole.mode}"
 
 
 def _figures(data: Data) -> Iterator[Figure]:
@@ -83,7 +90,7 @@ def _figures(data: Data) -> Iterator[Figure]:
         )
     for costs in data.costs:
         for name, title in (("alone", "one stream"), ("together", f"{costs.streams} streams")):
-            yield _speeds(costs.dtype, name, title, [one for one in costs.speeds if getattr(one, name)])
+            yield _speeds(_precision(costs), name, title, [one for one in costs.speeds if getattr(one, name)])
 
 
 def _speeds(dtype: str, name: str, title: str, speeds: Sequence[Speed]) -> Figure:
@@ -107,7 +114,7 @@ def _tables(data: Data) -> Iterator[Table]:
     if data.costs:
         names = ("way", "precision", "tokens/s alone", "tokens/s together")
         speeds = tuple(
-            (speed.way.label, one.dtype, *(_middle(getattr(speed, name)) for name in ("alone", "together")))
+            (speed.way.label, _precision(one), *(_middle(getattr(speed, name)) for name in ("alone", "together")))
             for one in data.costs
             for speed in one.speeds
         )
@@ -118,7 +125,7 @@ def _tables(data: Data) -> Iterator[Table]:
 def _row(row: Row) -> tuple[str, ...]:
     counts = (row.found.completions, row.found.unique_answers, row.found.unique_logits, row.preemptions)
     variant = row.variant
-    return variant.label, variant.dtype, f"{variant.kernels}, {row.mode}", *(f"{count:,}" for count in counts)
+    return variant.label, _precision(variant), f"{variant.kernels}, {row.mode}", *(f"{count:,}" for count in counts)
 
 
 def _middle(rounds: Sequence[float]) -> str:

@@ -65,7 +65,14 @@ class ModelRunner:
         threads = settings.threads or len(os.sched_getaffinity(0))
         torch.set_num_threads(threads)
         kv_cache_dtype = resolve_kv_cache_dtype(settings.kv_cache_dtype)
-        self._backend = select_backend(self.precision, self.device, threads, settings.enforce_eager, kv_cache_dtype)
+        self._backend = select_backend(
+            self.precision,
+            self.device,
+            threads,
+            settings.enforce_eager,
+            kv_cache_dtype,
+            own=settings.kernels == "auto",
+        )
         with (
             ThreadPoolExecutor(1, thread_name_prefix="digest") as beside,
             open_weights(path) if weights is None else weights as weights,

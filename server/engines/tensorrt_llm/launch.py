@@ -95,6 +95,8 @@ def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
             f"engine.kv_cache_dtype {settings.kv_cache_dtype} is the native engine's: TensorRT-LLM takes "
             "engine_args: {kv_cache_config: {dtype: fp8}}"
         )
+    if settings.kernels != "auto":
+        raise ConfigError(f"engine.kernels {settings.kernels} is the native engine's: TensorRT-LLM chooses its own")
     if settings.device != "auto":
         raise ConfigError(
             "engine.device is the native engine's: TensorRT-LLM takes a CUDA card, and CUDA_VISIBLE_DEVICES picks one"

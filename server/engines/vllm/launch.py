@@ -84,6 +84,8 @@ def engine_arguments(settings: EngineSettings, path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"engine.kv_cache_dtype {settings.kv_cache_dtype} is the native engine's: vLLM takes engine_args: {{kv_cache_dtype: fp8}} on a card"
         )
+    if settings.kernels != "auto":
+        raise ConfigError(f"engine.kernels {settings.kernels} is the native engine's: vLLM chooses its own")
     if settings.device != "auto":
         raise ConfigError(
             "engine.device is the native engine's: vLLM takes the device that it was built for; CUDA_VISIBLE_DEVICES picks a card"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes.recorded import record, write_recording
 
@@ -71,6 +72,9 @@ def test_the_recorded_model_is_started_in_its_precision(tmp_path: Path) -> None:
     engine = engine_of(survey)
     assert engine.serve is not None
     assert engine.serve.arguments == ("tiny", "--dtype", "int8")
+    other = msgspec.structs.replace(MANIFEST, parts={**MANIFEST.parts, "kernels": "torch"})
+    survey = Recording(write_recording(tmp_path / "other", other, record())).survey()
+    assert engine_of(survey).text == "tiny --dtype int8 --kernels torch"
 
 
 def test_what_was_routed_wants_the_servers_configuration(tmp_path: Path) -> None:

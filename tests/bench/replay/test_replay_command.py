@@ -167,19 +167,16 @@ async def test_another_tokenizer_is_named(recorded: Recorded, tmp_path: Path) ->
 async def test_other_chunks_on_kernels_that_vary_with_them_are_found_and_named(tmp_path: Path) -> None:
     # PyTorch's own, whose sums in float32 depend on how many rows there are, where these are few: of small chunks, and after a hit of the
     # prefix cache.
-    varying = {"PENNYWEIGHT_CPU_ISA": "none"}
     directory = tmp_path / "recording"
-    engine = {"dtype": "float32", "enable_prefix_caching": False}
+    engine = {"dtype": "float32", "enable_prefix_caching": False, "kernels": "torch"}
     record = {"directory": str(directory)}
-    async with server_process(environment=varying, engine=engine, record=record) as server:
+    async with server_process(engine=engine, record=record) as server:
         await post(server.client, CHAT, chat("Tell me more of this. " * 12, temperature=0, max_tokens=2))
         same = await command("replay", directory, "--limit", "1", "--bitwise", "--against", server.url)
     assert same.code == 0, same.out
     small = "--max-num-seqs 4 --max-num-batched-tokens 16"
-    chunked = f"{MODEL} --dtype float32 --no-enable-prefix-caching {small}"
-    other = await command(
-        *("replay", directory, "--limit", "1", "--bitwise", "--against", chunked), environment={**HERE, **varying}
-    )
+    chunked = f"{MODEL} --dtype float32 --kernels torch --no-enable-prefix-caching {small}"
+    other = await command(*("replay", directory, "--limit", "1", "--bitwise", "--against", chunked), environment=HERE)
     assert other.code == 1, other.out
     assert Verdict.BITWISE.value not in other.totals["verdicts"]
     (change,) = other.totals["manifests"]

@@ -20,23 +20,16 @@ from fakes.tiny_models import (
 )
 from safetensors.torch import load_file, save_file
 
-from pennyweight.kernels.torch_backend import TorchBackend
-from pennyweight.server.engines.native import model_config, model_runner
+from pennyweight.server.engines.native import model_config
 from pennyweight.server.engines.native.families import registry
 from pennyweight.server.errors import ModelError
 
 
-@pytest.mark.parametrize("kernels", ["the machine's own", "torch"])
+@pytest.mark.parametrize("kernels", ["auto", "torch"])
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_logprobs_equal_those_of_transformers(
-    kind: str, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if kernels == "torch":
-        monkeypatch.setattr(
-            model_runner, "select_backend", lambda precision, device, *_: TorchBackend(precision, device)
-        )
+def test_logprobs_equal_those_of_transformers(kind: str, kernels: str, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path, kind)
-    core = make_core(tmp_path)
+    core = make_core(tmp_path, kernels=kernels)
     prompts = {"short": random_prompt(5, 1), "long": random_prompt(70, 2), "late": random_prompt(23, 3)}
     asked = {"logprobs": VOCAB_SIZE, "prompt_logprobs": VOCAB_SIZE}
     answers: dict[str, Answer] = {}

@@ -11,14 +11,12 @@ from fakes.quantised_checkpoint import quantise_checkpoint
 from fakes.tiny_models import VOCAB_SIZE, dense, make_core, random_prompt, run, save_tiny_model, submit
 
 from pennyweight.kernels.quantised import Scheme
-from pennyweight.kernels.torch_backend import TorchBackend
 from pennyweight.server.config import EngineSettings
-from pennyweight.server.engines.native import model_runner
 from pennyweight.server.engines.native.model_runner import ModelRunner
 from pennyweight.server.errors import ModelError
 
 
-@pytest.mark.parametrize("kernels", ["the machine's own", "torch"])
+@pytest.mark.parametrize("kernels", ["auto", "torch"])
 @pytest.mark.parametrize(
     ("scheme", "dtype", "bound"),
     [
@@ -31,15 +29,11 @@ from pennyweight.server.errors import ModelError
 )
 @pytest.mark.parametrize("kind", ["llama-tied", "qwen2", "qwen3"])
 def test_logprobs_are_those_of_the_dequantised_model(
-    kind: str, scheme: Scheme, dtype: str, bound: float, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, scheme: Scheme, dtype: str, bound: float, kernels: str, tmp_path: Path
 ) -> None:
-    if kernels == "torch":
-        monkeypatch.setattr(
-            model_runner, "select_backend", lambda precision, device, *_: TorchBackend(precision, device)
-        )
     model = save_tiny_model(tmp_path, kind)
     quantise_checkpoint(tmp_path, model, scheme)
-    core = make_core(tmp_path, dtype=dtype)
+    core = make_core(tmp_path, dtype=dtype, kernels=kernels)
     prompts = {"short": random_prompt(5, 1), "long": random_prompt(70, 2)}
     for name, prompt in prompts.items():
         submit(core, name, prompt, 12, logprobs=VOCAB_SIZE, prompt_logprobs=VOCAB_SIZE)

@@ -50,6 +50,7 @@ def test_eager_means_no_cuda_graphs(model: Path) -> None:
         ({"engine_args": {"guided_decoding_backend": "xgrammar"}}, "can't hold guided_decoding_backend"),
         ({"engine_args": {"kv_cache_config": "fp8"}}, "kv_cache_config is a mapping"),
         ({"dtype": "int8"}, "dtype int8"),
+        ({"kernels": "torch"}, "kernels torch is the native engine's"),
         ({"device": "cuda:1"}, "CUDA_VISIBLE_DEVICES"),
         ({"threads": 2}, "engine.threads"),
         ({"python": "/nowhere/python"}, "no program"),

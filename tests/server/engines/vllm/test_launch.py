@@ -43,6 +43,7 @@ def test_settings_of_the_same_name_are_passed_and_engine_args_count_before_them(
     ("settings", "message"),
     [
         ({"dtype": "int8"}, "engine.dtype int8 is the native engine's"),
+        ({"kernels": "torch"}, "engine.kernels torch is the native engine's"),
         ({"device": "cuda:1"}, "engine.device is the native engine's"),
         ({"engine_args": {"tokenizer": "x"}}, "engine.engine_args can't hold tokenizer"),
     ],
