@@ -22,10 +22,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "quantize": ("kernels",),
     # The two processes that stand for a whole server and for an engine's process, over nothing that computes: they are the server,
     # started by other means, so that only what is measured differs. What measures them talks HTTP as all of bench does.
-    "bench.frontend.null_server": ("server", "bench.frontend"),
+    "bench.stand_in": ("server",),
+    "bench.frontend.null_server": ("server", "bench.frontend", "bench.stand_in"),
     "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
     "bench.frontend.null_worker": ("server.engines.local", "server.types"),
-    "bench.overload.fixed_server": ("server", "bench.overload"),
+    "bench.overload.fixed_server": ("server", "bench.overload", "bench.stand_in"),
     "bench.overload.fixed_engine": ("server.engines.base", "server.types", "server.errors"),
     # Above the server and unknown to it: what it serves, bench asks for over HTTP. Whole distributions no API gives: the gate's
     # measures have them from a process of their own, through a pipe.

@@ -1,21 +1,18 @@
 """Our server, whole, over engines that compute nothing: ``python -m pennyweight.bench.frontend.null_server``.
 
-It is the application that ``pennyweight serve`` starts, with its admission, limits, metrics, request log and connection
-guards as they are by default; only the engines differ. It stands here and not behind ``serve --engine null``, so that no
+Settings are as they are by default; only the engines differ. It stands here and not behind ``serve --engine null``, so that no
 server in production can come to answer with nothing by a slip of its configuration.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from pennyweight.server.admission import Admission
-from pennyweight.server.app import create_app
+from pennyweight.bench.stand_in import serve_engines
 from pennyweight.server.config import (
     EngineSettings,
     HttpSettings,
@@ -28,8 +25,7 @@ from pennyweight.server.config import (
 from pennyweight.server.engines.local.client import LocalEngine
 from pennyweight.server.engines.local.launch import Launch
 from pennyweight.server.engines.local.tokenizer import load_tokenizer
-from pennyweight.server.serving import Serving, StartableEngine, bind, uvicorn_config
-from pennyweight.server.telemetry.logs import adopt_standard_logging, make_logger
+from pennyweight.server.serving import StartableEngine
 
 from .names import AT_ONCE, STEPPED
 from .null_engine import NullEngine
@@ -75,19 +71,7 @@ def main() -> int:
             models={name: ModelSettings(price=TokenPrice(input=1.0, output=2.0)) for name in engines},
             tiers={name: TierSettings(models=(name,)) for name in engines},
         )
-    logger = make_logger(settings.log)
-    adopt_standard_logging(settings.log)
-    admission = Admission(settings.limits.max_waiting)
-    app = create_app(settings, engines, admission=admission, logger=logger)
-    serving = Serving(app, settings.http, engines, admission, logger)
-
-    async def run() -> int:
-        serving.handle_signals()
-        with bind(settings.http.host, settings.http.port) as listener:
-            return await serving.run(listener)
-
-    with asyncio.Runner(loop_factory=uvicorn_config(app, settings.http).get_loop_factory()) as runner:
-        return runner.run(run())
+    return serve_engines(settings, engines)
 
 
 if __name__ == "__main__":
