@@ -32,6 +32,8 @@ class Way(msgspec.Struct, frozen=True):
 WAYS = (Way("own", "bitwise"), Way("own", "off"), Way("torch", "off"))
 # A way that has less than this of the first way's speed while it warms up isn't the fastest, and would take all of the time.
 SLOWEST = 0.25
+# Threads of the way before may spin for a while when their work is done, as OpenMP's do.
+REST_SECONDS = 1.0
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +81,8 @@ async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]
         for way in speeds.keys() - ways:
             say(f"{way.label}: {speeds[way].warm_up:.1f} tokens/s while warming up, too slow to be measured further")
         for number in range(plan.rounds):
-            # Each begins as often as the others.
-            for way in (*ways[number % len(ways) :], *ways[: number % len(ways)]):
+            for way in order(ways, number):
+                await asyncio.sleep(REST_SECONDS)
                 session = sessions[way.kernels]
                 alone = await _tokens_per_second(session, way, plan, 1, plan.alone_tokens, f"{number} alone")
                 together = await _tokens_per_second(session, way, plan, plan.streams, plan.tokens, f"{number}")
@@ -88,6 +90,13 @@ async def measure_cost(base: Variant, plan: CostPlan, say: Callable[[str], None]
                 speeds[way].together.append(together)
                 say(f"round {number + 1}: {way.label}: {alone:.1f} tokens/s alone, {together:.1f} with {plan.streams}")
     return list(speeds.values())
+
+
+def order(ways: Sequence[Way], number: int) -> list[Way]:
+    """Of a round: each way begins as often as the others, and comes as often before another as after it."""
+    first = number // 2 % len(ways)
+    turned = [*ways[first:], *ways[:first]]
+    return turned if number % 2 == 0 else turned[::-1]
 
 
 def cost_of(speeds: Sequence[Speed]) -> Cost:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from pennyweight.bench.determinism.account import wholes_of
 from pennyweight.bench.determinism.answer import Digest, digest_of, uniqueness
-from pennyweight.bench.determinism.cost import WAYS, Speed, cost_of
+from pennyweight.bench.determinism.cost import WAYS, Speed, cost_of, order
 from pennyweight.bench.determinism.measure import Measured
 from pennyweight.bench.determinism.variant import Axes, Variant, one_at_a_time
 from pennyweight.bench.load.sample import BadAnswer
@@ -84,6 +86,13 @@ def test_a_mode_costs_what_it_lacks_of_the_fastest_way() -> None:
     assert found.alone == pytest.approx(0.075)
     assert (found.together, found.fastest_together) == (0.0, "bitwise")
     assert found.fastest_alone == "off"
+
+
+def test_no_way_always_follows_the_same_other() -> None:
+    rounds = [order(WAYS, number) for number in range(6)]
+    assert all(set(one) == set(WAYS) for one in rounds)
+    follows = Counter(pair for one in rounds for pair in itertools.pairwise(one))
+    assert set(follows.values()) == {2}
 
 
 def test_a_way_that_was_too_slow_to_be_measured_is_not_the_fastest() -> None:
