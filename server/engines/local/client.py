@@ -320,7 +320,8 @@ class LocalEngine:
     def _on_frame(self, body: bytes) -> None:
         match decode_from_engine(body):
             case Outputs(items=items, stats=stats):
-                self._stats = stats
+                if stats is not None:
+                    self._stats = stats
                 for progress in items:
                     answer = self._answers.get(progress.request_id)
                     # None: cancelled a moment ago.

@@ -154,10 +154,10 @@ class Stats(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Outputs(msgspec.Struct, frozen=True, array_like=True, tag="outputs"):
-    """Everything that a step brought, or an empty sign of life."""
+    """Everything that a step brought and the state after it; or an empty sign of life, from within a step without any ``stats``."""
 
     items: list[Progress]
-    stats: Stats
+    stats: Stats | None
 
 
 ToEngine = Submit | Embed | Abort | Sleep | Wake

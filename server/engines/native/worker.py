@@ -49,7 +49,6 @@ class NativeProcess:
         self._core: NativeEngineCore | None = None
         self._held: Weights | None = None
         self._told = time.monotonic()
-        self._stats = Stats()
         self.wake()
         Heartbeat(lambda: 0 if self._core is None else self._core.progress, self._tell_of_step)
 
@@ -77,17 +76,16 @@ class NativeProcess:
                     return message.level
             progress = core.step()
             if progress or time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
-                self._stats = core.stats()
-                self._tell(progress)
+                self._tell(progress, core.stats())
 
-    def _tell(self, progress: list[Progress]) -> None:
+    def _tell(self, progress: list[Progress], stats: Stats | None) -> None:
         self._told = time.monotonic()
-        self._connection.send(Outputs(progress, self._stats))
+        self._connection.send(Outputs(progress, stats))
 
     def _tell_of_step(self) -> None:
-        """From the heartbeat's thread: the state is that after the last step."""
+        """From the heartbeat's thread, which must not look at the core while it steps."""
         if time.monotonic() - self._told > SIGN_OF_LIFE_SECONDS:
-            self._tell([])
+            self._tell([], None)
 
     def sleep(self, level: int) -> None:
         """Give up what the level does not keep. Requests that are under way all the same are forgotten."""
