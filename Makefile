@@ -22,7 +22,8 @@ GPTQMODEL := $(shell grep -E '^(gptqmodel|device-smi|tokenicer|logbar|pypcre|def
 
 # A strict editable install is a tree of links: a new file wants a new install, and so does a changed kernel.
 FOLDERS := server kernels quantize bench configs
-SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(wildcard $(FOLDERS)) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
+# With /. behind them, for the folder quantize is no target, and make must not take it for one.
+SOURCES := pyproject.toml setup.py constraints.txt $(shell find $(addsuffix /.,$(wildcard $(FOLDERS))) -name '*.h' -o -name '*.cpp' -o -type d ! -name '__pycache__')
 BIN := .venv/bin
 STARTED := $(shell date +%s)
 TOOK = echo "$@: done in $$(($$(date +%s) - $(STARTED))) s"

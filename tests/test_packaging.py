@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def test_subfolders_have_an_init_and_top_folders_none() -> None:
         for file in (ROOT / place).rglob("*.py"):
             if file.parent != ROOT / place:
                 assert (file.parent / "__init__.py").exists(), file.parent
+
+
+def test_serving_installs_no_library_that_quantises() -> None:
+    wanted = subprocess.run(["make", "-n", "serve"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "pennyweight.server.cli serve" in wanted
+    assert ".venv-quantize" not in wanted
 
 
 def test_every_dependency_is_pinned_for_a_repeatable_install() -> None:
