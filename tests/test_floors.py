@@ -20,9 +20,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Its users look for the quality gate's command among those of quantize; it shows its result as every benchmark does.
     "quantize.cli": ("kernels", "quantize", "bench.cli.quality"),
     "quantize": ("kernels",),
+    # Serves what stands in for real engines, for the two servers below.
+    "bench.stand_in": ("server",),
     # The two processes that stand for a whole server and for an engine's process, over nothing that computes: they are the server,
     # started by other means, so that only what is measured differs. What measures them talks HTTP as all of bench does.
-    "bench.stand_in": ("server",),
     "bench.frontend.null_server": ("server", "bench.frontend", "bench.stand_in"),
     "bench.frontend.null_engine": ("bench.frontend.names", "server.engines.base", "server.types", "server.errors"),
     "bench.frontend.null_worker": ("server.engines.local", "server.types"),

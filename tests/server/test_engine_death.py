@@ -78,8 +78,11 @@ async def test_a_step_that_takes_long_is_not_a_hang(kernels: str, tokens: int) -
         body = {"model": MODEL, "prompt": [[504] * tokens], "max_tokens": 1}
         began = time.monotonic()
         async with server.client.post("/v1/completions", json=body) as answer:
-            assert (answer.status, time.monotonic() - began > engine["stall_seconds"]) == (200, True)
+            assert answer.status == 200, await answer.text()
+        took = time.monotonic() - began
         assert await server.metric("engine_restarts_total") == 0
+    if took <= engine["stall_seconds"]:
+        pytest.skip(f"the step took {took:.1f} s only: this machine is too fast for it to show anything")
 
 
 async def test_while_the_engine_is_down_what_it_answered_before_is_given_though_its_time_is_over() -> None:

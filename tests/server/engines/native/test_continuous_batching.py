@@ -37,7 +37,7 @@ def make_real_core(path: Path, **changes: Any) -> NativeEngineCore:
 
 @pytest.fixture(scope="module")
 def requests(default_model: Path, prompts: list[dict[str, Any]]) -> list[MixedRequest]:
-    return mixed_requests(default_model, prompts, 64, prompt=(10, 800), output=(1, 120))
+    return mixed_requests(default_model, prompts, 64, prompt=(10, 1500), output=(1, 200))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ class TestRealModel:
         prompt_lengths = [len(one.prompt) for one in requests]
         report(
             f"continuous batching, float32, {kernels_of(core)} kernels: {len(requests)} requests at once (prompts of "
-            f"{min(prompt_lengths)} to {max(prompt_lengths)} tokens, outputs of 1 to 120) against one by one: "
+            f"{min(prompt_lengths)} to {max(prompt_lengths)} tokens, outputs of 1 to 200) against one by one: "
             f"{len(requests) - ties} equal, {ties} differ first at a tie"
         )
 
