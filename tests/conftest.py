@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distribution import FileScheduling, longest_first
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.workermanage import WorkerController
 
 from pennyweight.server.engines.local.default_model import download_gguf
 from pennyweight.server.engines.local.model_store import resolve
@@ -66,6 +69,25 @@ def prompts() -> list[dict[str, Any]]:
 def report(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Takes lines about what was measured; they are printed together at the end of the run."""
     return pytestconfig.stash.setdefault(REPORT, []).append
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    return FileScheduling(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker sends what was measured in it to whoever prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["report"] = session.config.stash.get(REPORT, [])
+
+
+def pytest_testnodedown(node: WorkerController, error: object) -> None:
+    if error is None:
+        node.config.stash.setdefault(REPORT, []).extend(node.workeroutput["report"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

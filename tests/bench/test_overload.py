@@ -67,6 +67,7 @@ def test_the_two_servers_differ_in_their_limit_alone() -> None:
     assert [*one.command(1)][:-4] == [*other.command(1)][:-1]
 
 
+@pytest.mark.serial
 @pytest.mark.slow
 def test_a_run_over_an_engine_of_a_known_capacity(tmp_path: Path) -> None:
     arguments = ["overload", "--model", "fixed", "--places", "4", "--step", "0.02", "--share", "0.5", "--share", "4"]

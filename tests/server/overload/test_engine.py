@@ -22,6 +22,8 @@ from pennyweight.server.overload.limiter import Limiter
 from pennyweight.server.overload.overload import LimitedEngine, Overload
 from pennyweight.server.types import Event, Finished, Request, SamplingParams, Started, TextPrompt, Usage
 
+pytestmark = pytest.mark.serial
+
 BASE = Request(id="r", model="m", prompt=TextPrompt(text="Hi"), sampling=SamplingParams())
 
 

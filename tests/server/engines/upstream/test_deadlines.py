@@ -16,6 +16,8 @@ from pennyweight.server.engines.base import TIMEOUT_HEADER
 from pennyweight.server.errors import DeadlineExceeded, Overloaded
 from pennyweight.server.types import Request
 
+pytestmark = pytest.mark.serial
+
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[FaultServer]:

@@ -22,6 +22,7 @@ def put(root: Path, files: dict[str, str]) -> None:
         (root / name).write_text(text)
 
 
+@pytest.mark.serial
 def test_this_machine_tells_its_use_by_this_process() -> None:
     told: list[str] = []
     meter = CpuMeter(os.getpid(), told.append)
