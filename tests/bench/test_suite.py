@@ -60,7 +60,7 @@ async def test_every_step_has_its_directory_or_the_reason_why_not(tmp_path: Path
     assert await run(steps, record, tmp_path) == ["report", "late", "missing", "after"]
     states = {name: one.state for name, one in record.outcomes.items()}
     assert states == {"report": "failed", "late": "late", "missing": "missing", "after": "missing"}
-    assert "nothing" in record.outcomes["report"].reason
+    assert f"{tmp_path}/nothing" in record.outcomes["report"].reason.splitlines()[-1]
     assert "about 1000 s" in record.outcomes["late"].reason
     assert record.outcomes["missing"].reason == "there is no card"
     assert record.outcomes["after"].reason == "it reads the results of report"

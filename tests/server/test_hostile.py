@@ -63,6 +63,7 @@ async def test_a_hostile_request_is_refused_as_it_should_be(server: ServerProces
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.serial  # an attacker that gets no answer in time is a complaint
 async def test_good_clients_get_the_same_answers_beside_all_of_them(server: ServerProcess) -> None:
     alone = {question: await ask(server, question) for question in GOOD}
     attacking = asyncio.create_task(attack_with(server, attacks(MODEL, each=EACH, seed=2)))

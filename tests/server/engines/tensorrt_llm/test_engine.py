@@ -29,6 +29,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> No
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.serial  # tokens that wait for who reads them come together
 async def test_an_answer_is_streamed_token_by_token(default_model: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with tensorrt_llm_engine(default_model, environment={LOG: str(log)}) as engine:
