@@ -94,10 +94,11 @@ clean: ## Remove what make has made
 	@touch $@
 
 # First several tests at once, then one by one those that measure. pytest's exit code 5: there are none of these in what ARGS names.
-# PyTorch's threads that wait for work would else spin for a while, and halve the speed of the tests beside them.
+# PyTorch's threads that wait for work would else spin for a while, and halve the speed of the tests beside them. One counts as hung later
+# than it would alone.
 define run_tests
 	@echo "make: $(JOBS) tests at once (make JOBS=1: one by one), then those that want the machine for themselves"
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) -m "$(1)not serial" $(ARGS); beside=$$?; [ $$beside != 2 ] || exit 2; \
+	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --timeout 600 -m "$(1)not serial" $(ARGS); beside=$$?; [ $$beside != 2 ] || exit 2; \
 	$(BIN)/python -m pytest -m "$(1)serial" $(ARGS); alone=$$?; \
 	case $$beside,$$alone in 0,0|0,5|5,0) ;; *) exit 1;; esac
 endef

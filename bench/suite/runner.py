@@ -150,4 +150,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _tail(log: Path) -> str:
     """The last words of a step, without the frame around what is said of a wrong command line."""
     lines = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace").splitlines()
-    return "\n".join(filter(None, (line.strip(_FRAME) for line in lines))) or "it ended without a word"
+    unframed = "\n".join(line.strip(_FRAME) if line.startswith(("╭", "│", "╰")) else line for line in lines)
+    return unframed.strip() or "it ended without a word"

@@ -15,8 +15,8 @@
 namespace pw {
 
 // A number that threads wait to see changed: very shortly by spinning, as those waited for are mostly microseconds away; then by giving
-// the core up to whoever wants it, as that may be the one waited for, where cores are few or other teams are at work; then asleep. Two
-// engines on two cores take 15 ms for a step so, where spinning for 4,000 turns made it 22 to 48; alone it takes 8 either way.
+// the core up to whoever wants it, as that may be the one waited for, where cores are few or other teams are at work; then asleep.
+// Spinning for thousands of turns made engines that share two cores slower together than one after the other.
 class Signal {
   public:
     uint32_t value(std::memory_order order = std::memory_order_acquire) const { return value_.load(order); }
